@@ -1,0 +1,88 @@
+"""StageLens: at which stage of a recommender does a modality help?
+
+The ground of the house: what flows, contracts, recipes, composition, data, measurement, studies, report and CLI.
+Names are loaded when they are first asked for (PEP 562), so importing this costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from stagelens.pipeline.native import prepare_environment
+
+prepare_environment()
+
+if TYPE_CHECKING:
+    from stagelens.pipeline.compose import Then, Top, Union
+    from stagelens.pipeline.core import (
+        Candidates,
+        Dataset,
+        Features,
+        Interactions,
+        ModalityTable,
+        Queries,
+        Rows,
+        Split,
+        TrainingData,
+    )
+    from stagelens.pipeline.data.datasets import load_dataset
+    from stagelens.pipeline.data.knockout import Availability, PermuteRows
+    from stagelens.pipeline.data.splits import split
+    from stagelens.pipeline.experiment.runner import simulate
+    from stagelens.pipeline.experiment.study import Study
+    from stagelens.pipeline.worlds.world import World
+
+_WHERE = {
+    "Availability": "data.knockout",
+    "Candidates": "core",
+    "Dataset": "core",
+    "Features": "core",
+    "Interactions": "core",
+    "ModalityTable": "core",
+    "PermuteRows": "data.knockout",
+    "Queries": "core",
+    "Rows": "core",
+    "Split": "core",
+    "Study": "experiment.study",
+    "Then": "compose",
+    "Top": "compose",
+    "TrainingData": "core",
+    "Union": "compose",
+    "World": "worlds.world",
+    "load_dataset": "data.datasets",
+    "simulate": "experiment.runner",
+    "split": "data.splits",
+}
+
+__all__ = [
+    "Availability",
+    "Candidates",
+    "Dataset",
+    "Features",
+    "Interactions",
+    "ModalityTable",
+    "PermuteRows",
+    "Queries",
+    "Rows",
+    "Split",
+    "Study",
+    "Then",
+    "Top",
+    "TrainingData",
+    "Union",
+    "World",
+    "load_dataset",
+    "simulate",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,235 @@
+"""The configuration of a study: what a TOML file, ``--set`` and the command line's options fill in."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.recipe import explain
+
+Stage = Literal["recall", "rerank", "both"]
+Window = Literal["train", "train+valid"]
+
+
+class Options(BaseModel):
+    """Base of all option tables: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataOptions(Options):
+    """Which data, which events count, which windows."""
+
+    path: str = "world:ecommerce"
+    """A folder, or ``world:NAME``."""
+    positive: float | None = None
+    """Events with a value below this are not positives (ratings, hours); None: every event is one."""
+    weight: bool = False
+    """Use the value column as event weight."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column name -> the file's, e.g. ``value = "rating"``; over ``dataset.toml``."""
+    item_columns: tuple[str, ...] = ()
+    """Columns of items.parquet that become ranker features."""
+    user_columns: tuple[str, ...] = ()
+    """Columns of users.parquet that become ranker features."""
+    split: Literal["auto", "given", "global-time", "leave-last-out", "per-user"] = "auto"
+    """auto: given, else global time with a real clock, else leave-last-out with an order, else per-user."""
+    split_seed: int = 0
+    """Moves the random part of a split; the study seed never does."""
+
+
+class ProtocolOptions(Options):
+    """Who is fitted on what, and what is masked."""
+
+    refit: Literal["auto", "none", "full", "cross"] = "auto"
+    """auto: full with a real clock, cross otherwise."""
+    folds: int = Field(5, ge=2, le=20)
+    """Folds of ``cross``."""
+    lost: Literal["drop", "inject", "weight"] = "drop"
+    """What happens to positives of training rows that recall lost."""
+    fit_on: Window = "train"
+    """Window on which the recall that serves test is fitted."""
+    input: Window = "train"
+    """Window whose items form the query at test."""
+    mask: Window = "train+valid"
+    """Window whose items are not returned at test."""
+    max_rows: int = Field(2_000_000, ge=1000)
+    """Training rows at most: a seeded sample of lists; keeps memory flat."""
+
+
+class RecallOptions(Options):
+    """The recall stage."""
+
+    size: int = Field(200, ge=1)
+    """Candidates every system hands over (K)."""
+    base: tuple[dict[str, Any], ...] = ({"use": "recall.Popular"}, {"use": "recall.ItemKNN"})
+    """Interaction channels: the base of every system."""
+    content: dict[str, Any] = Field(default_factory=lambda: {"use": "recall.Dense"})
+    """Channel added for a modality; the study fills in ``modality``."""
+    merge: Literal["rrf", "quota", "round-robin"] = "rrf"
+    """How lists merge."""
+    rrf_k: float = Field(60.0, gt=0)
+    """Constant of reciprocal rank fusion."""
+    weights: Literal["valid", "equal"] = "valid"
+    """Merge weights: chosen on valid from {0, .1, .25, .5, 1}, or all 1."""
+
+
+class RerankOptions(Options):
+    """The re-rank stage."""
+
+    reranker: dict[str, Any] = Field(default_factory=lambda: {"use": "rerank.LambdaMART"})
+    """The learned re-ranker; the study fills in its feature groups."""
+    groups: tuple[dict[str, Any], ...] = (
+        {"use": "rerank.Evidence"},
+        {"use": "rerank.History"},
+        {"use": "rerank.Popularity"},
+        {"use": "rerank.Side"},
+    )
+    """Feature groups of every system."""
+    content: dict[str, Any] = Field(default_factory=lambda: {"use": "rerank.Similarity"})
+    """Feature group added for a modality; the study fills in ``modality``."""
+    base_view: bool = True
+    """Also re-rank the base-only list, as a second view."""
+
+
+class MeasureOptions(Options):
+    """What is measured and how it is judged."""
+
+    recall_k: tuple[int, ...] = (20, 50, 100, 200, 500)
+    """Cut-offs of recall@k of candidate sets (k <= size)."""
+    rank_k: tuple[int, ...] = (1, 5, 10, 20)
+    """Cut-offs of the ranking metrics."""
+    margin: str = "2%"
+    """Smallest effect that matters: a share of the baseline's valid mean (``2%``) or metric units (``0.001``)."""
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """Family-wise error rate."""
+    draws: int = Field(9999, ge=999)
+    """Draws of the max-|t| bootstrap."""
+    information: bool = True
+    """Also compare with row-permuted copies."""
+    copies: int = Field(1, ge=1, le=199)
+    """Independently permuted copies at the recall stage; 19 give the exact rank test at .05."""
+    importance: bool = True
+    """Feature importance, gain and grouped permutation, on valid."""
+    latency_queries: int = Field(100, ge=0)
+    """Single queries timed for the latency percentiles."""
+
+
+class OutputOptions(Options):
+    """What a run leaves behind."""
+
+    candidates: bool = False
+    """Write candidates.parquet."""
+    trec: bool = False
+    """Write TREC runs and qrels."""
+
+
+class Study(Options):
+    """A whole study. ``Study.load`` reads a preset, a file and overrides."""
+
+    name: str = "simulate"
+    """Start of the run folder's name."""
+    stage: Stage = "both"
+    """Which stages are measured."""
+    modalities: tuple[str, ...] = ("all",)
+    """Content modalities under test; ``all``: every one of the data set; ``interaction``: the base alone."""
+    seeds: tuple[int, ...] = (0,)
+    """Study seeds; one, or three and more for intervals over seeds."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where FAISS searches."""
+    block: int = Field(8192, ge=1)
+    """Users processed together; changes memory and speed, never a result."""
+    data: DataOptions = DataOptions()
+    protocol: ProtocolOptions = ProtocolOptions()
+    recall: RecallOptions = RecallOptions()
+    rerank: RerankOptions = RerankOptions()
+    measure: MeasureOptions = MeasureOptions()
+    output: OutputOptions = OutputOptions()
+
+    @pydantic.model_validator(mode="after")
+    def _seeds_are_enough(self) -> Study:
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise ValueError("seeds must be distinct and at least one")
+        return self
+
+    @classmethod
+    def load(
+        cls,
+        config: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        assignments: tuple[str, ...] = (),
+    ) -> Study:
+        """Read a preset's name or a TOML file, then options, then ``dotted.key=value`` assignments.
+
+        Raises:
+            ConfigError: No such preset or file, broken TOML, unknown key or value out of range.
+        """
+        table: dict[str, Any] = {} if config is None else read_config(config)
+        for key, value in (overrides or {}).items():
+            _put(table, key, value)
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals:
+                raise ConfigError(f"--set {assignment!r}: write dotted.key=value, e.g. --set recall.size=500")
+            _put(table, key.strip(), _value(text.strip()))
+        _refuse_unknown(table, cls, "")
+        try:
+            return cls.model_validate(table)
+        except pydantic.ValidationError as error:
+            raise ConfigError(f"configuration: {explain(error)}") from error
+
+
+def presets() -> dict[str, Path]:
+    """Return the presets that ship with the package: name -> file."""
+    from importlib.resources import files
+
+    folder = Path(str(files("stagelens.configs")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def read_config(config: str) -> dict[str, Any]:
+    """Return the table of a preset's name or a TOML file.
+
+    Raises:
+        ConfigError: Neither a preset nor a readable file, or broken TOML.
+    """
+    known = presets()
+    path = known.get(config, Path(config))
+    if not path.is_file():
+        raise ConfigError(nearest("preset", config, known) + " A path to a .toml file works too.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is a string
+
+
+def _put(table: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key}: {part!r} is a value, not a table")
+    table[last] = value
+
+
+def _refuse_unknown(table: Mapping[str, Any], model: type[Options], prefix: str) -> None:
+    fields = model.model_fields
+    for key, value in table.items():
+        if key not in fields:
+            raise ConfigError(nearest("option", prefix + key, [prefix + name for name in fields]))
+        inner = fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, Options) and isinstance(value, Mapping):
+            _refuse_unknown(value, inner, f"{prefix}{key}.")
