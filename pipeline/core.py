@@ -295,7 +295,9 @@ class Dataset:
 
     def training(self, window: Interactions) -> TrainingData:
         """Return what recipes may see when they fit on ``window``."""
-        return TrainingData(window, self.modalities, self.item_columns, self.user_columns)
+        return TrainingData(
+            window, self.modalities, self.item_columns, self.user_columns, self.users, self.items
+        )
 
     def hashes(self) -> dict[str, str]:
         """Return the content hash of the interactions and of every modality."""
@@ -312,12 +314,16 @@ class TrainingData:
         modalities: Content tables by name.
         item_columns: float32 [I] by name.
         user_columns: float32 [U] by name.
+        users: External user ids [U], for recipes that read files made elsewhere; None where there are none.
+        items: External item ids [I], likewise.
     """
 
     interactions: Interactions
     modalities: Mapping[str, ModalityTable] = field(default_factory=dict)
     item_columns: Mapping[str, Float32] = field(default_factory=dict)
     user_columns: Mapping[str, Float32] = field(default_factory=dict)
+    users: NDArray[Any] | None = None
+    items: NDArray[Any] | None = None
 
     def modality(self, name: str) -> ModalityTable:
         """Return a content table.

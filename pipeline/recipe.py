@@ -55,6 +55,15 @@ class Recipe:
                     found |= part.reads
         return frozenset(found)
 
+    def inputs(self) -> tuple[str, ...]:
+        """Return content hashes of the files it reads beside the data set; part of its fingerprint."""
+        found: list[str] = []
+        for value in vars(self).values():
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Recipe):
+                    found += part.inputs()
+        return tuple(found)
+
     def __or__(self, other: Recipe) -> Recipe:
         """Merge two channels, keeping evidence."""
         from stagelens.pipeline.compose import union

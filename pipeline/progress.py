@@ -1,0 +1,44 @@
+"""How long work tells what it does: the contract, and the silent version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One piece of work in progress."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Report that this many of the total steps are done."""
+        ...
+
+
+class Progress(Protocol):
+    """Shown to a person while a study runs; never on standard output."""
+
+    def task(self, name: str, total: int) -> AbstractContextManager[Task]:
+        """Open a task of ``total`` steps; closing it ends its line."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Say one line: a decision, an estimate, a fall-back."""
+        ...
+
+
+class _Quiet:
+    def advance(self, steps: int = 1) -> None:
+        """Say nothing."""
+
+
+class Silent:
+    """Progress that says nothing."""
+
+    @contextmanager
+    def task(self, name: str, total: int) -> Iterator[Task]:
+        """Open a silent task."""
+        yield _Quiet()
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
