@@ -1,0 +1,48 @@
+"""The tree of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from stagelens.pipeline.cli import PROGRAM, data, doctor, listing, show, study
+from stagelens.pipeline.cli.suggest import Commands
+
+
+def build() -> Any:
+    """Return the command tree; each command's work lives in its own file."""
+    root = _group(invoke_without_command=True)
+    root.callback(help=study.HELP)(study.simulate)
+    inner = _group()
+    inner.callback(help=data.HELP)(_nothing)
+    _add(inner, "check", data.check, data.EXAMPLES["check"])
+    _add(inner, "describe", data.describe, data.EXAMPLES["describe"])
+    _add(inner, "generate", data.generate, data.EXAMPLES["generate"])
+    _add(root, "list", listing.list_, listing.EXAMPLES)
+    _add(root, "show", show.show, show.EXAMPLES)
+    _add(root, "doctor", doctor.doctor, "")
+    root.add_typer(inner, name="data")
+    command = typer.main.get_command(root)
+    command.name = PROGRAM
+    return command
+
+
+def _group(**options: Any) -> typer.Typer:
+    return typer.Typer(
+        cls=Commands,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+        **options,
+    )
+
+
+def _add(group: typer.Typer, name: str, function: Callable[..., None], examples: str) -> None:
+    group.command(name, epilog=examples or None)(function)
+
+
+def _nothing() -> None:
+    """A group of commands does nothing by itself."""

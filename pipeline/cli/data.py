@@ -1,0 +1,207 @@
+"""``simulate data``: check, describe and generate data sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from stagelens.pipeline.data.faults import Fault
+    from stagelens.pipeline.experiment.options import DataOptions
+
+HELP = "Check and describe a data set before it is used, or generate one."
+EXAMPLES = {
+    "check": "\b\nExamples:\n"
+    "  simulate data check path/to/data\n"
+    "  simulate data check path/to/data --set data.columns.value=stars",
+    "describe": "\b\nExamples:\n"
+    "  simulate data describe world:ecommerce\n"
+    "  simulate data describe path/to/data --set data.positive=4 --json",
+    "generate": "\b\nExamples:\n"
+    "  simulate data generate --out my-world\n"
+    "  simulate data generate world:ecommerce --seed 7 --set users=5000 --out my-world",
+}
+
+PathArgument = Annotated[
+    str, typer.Argument(metavar="PATH|world:NAME", help="A data set.", show_default=False)
+]
+Assign = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a data option, e.g. data.positive=4; repeatable.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def check(path: PathArgument, assign: Assign = None, json_: Json = False) -> None:
+    """Count and explain what is wrong or odd in a data set.
+
+    Exit status 3 when it cannot be used as it is.
+    """
+    from stagelens.pipeline.cli.console import reserved_output
+
+    options = _options(path, assign)
+    with reserved_output(json_):
+        from stagelens.pipeline.data.check import check as run
+
+        faults = run(path, columns=options.columns)
+    if json_:
+        sys.stdout.write(json.dumps([_fault(fault) for fault in faults], indent=2) + "\n")
+    else:
+        _print_faults(path, faults)
+    if any(fault.severity == "error" for fault in faults):
+        raise typer.Exit(3)
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(fault)
+
+
+def _print_faults(path: str, faults: list[Fault]) -> None:
+    from rich.text import Text
+
+    from stagelens.pipeline.cli.console import output
+
+    console = output()
+    styles = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+    for fault in faults:
+        console.print(
+            Text.assemble((fault.severity, styles[fault.severity]), f" {fault.code} ({fault.count:,})")
+        )
+        console.print(Text(f"  {fault}"))
+    counts = {word: sum(fault.severity == word for fault in faults) for word in styles}
+    said = ", ".join(
+        f"{number} {word}{'s' if number != 1 else ''}" for word, number in counts.items() if number
+    )
+    verdict = "cannot be used as it is" if counts["error"] else "can be used"
+    console.print(Text(f"{path}: {said or 'nothing to report'}; the data set {verdict}."))
+
+
+def describe(
+    path: PathArgument,
+    split: Annotated[
+        str, typer.Option(metavar="KIND", help="auto, given, global-time, leave-last-out or per-user.")
+    ] = "auto",
+    assign: Assign = None,
+    json_: Json = False,
+) -> None:
+    """Print the statistics of a data set and of its windows."""
+    from stagelens.pipeline.cli.console import output, reserved_output
+
+    with reserved_output(json_):
+        from stagelens.pipeline.data.describe import describe as run
+        from stagelens.pipeline.data.splits import split as divide
+
+        options = _options(path, [*(assign or []), f"data.split={split}"])
+        dataset = _open(options)
+        statistics = run(dataset, divide(dataset, options.split, seed=options.split_seed))
+    if json_:
+        sys.stdout.write(json.dumps(statistics, indent=2, allow_nan=False) + "\n")
+        return
+    console = output()
+    for line in dataset.notes:
+        console.print(line)
+    for title, values in _flat(statistics):
+        _print_values(title, values)
+
+
+def _flat(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return titled tables: the plain values first, then each nested table."""
+    top = {key: value for key, value in statistics.items() if not isinstance(value, Mapping)}
+    nested = [(key, value) for key, value in statistics.items() if isinstance(value, Mapping)]
+    found = [("", top)] if top else []
+    for title, values in nested:
+        found += [(f"{title} {inner}".strip(), table) for inner, table in _flat(values)]
+    return found
+
+
+def _print_values(title: str, values: Mapping[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from stagelens.pipeline.cli.console import output
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2 if title else 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in values.items():
+        table.add_row(Text(key), Text(_shown(value)))
+    console = output()
+    if title:
+        console.print(Text(title, style="bold"))
+    console.print(table)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def generate(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to write; must not exist.", show_default=False)
+    ],
+    world: Annotated[str, typer.Argument(metavar="world:NAME")] = "world:ecommerce",
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Seed of the world.", show_default=False)
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set a field of the world; repeatable.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Write a simulated world as a data set folder."""
+    from stagelens.pipeline.cli.console import say
+    from stagelens.pipeline.cli.vocabulary import world_fields
+    from stagelens.pipeline.data.write import write_dataset
+    from stagelens.pipeline.errors import ConfigError
+    from stagelens.pipeline.worlds.world import open_dataset
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} exists and is not empty. Give a new folder.")
+    dataset = open_dataset(world, **world_fields(world, seed, assign or []))
+    write_dataset(dataset, out)
+    size = f"{dataset.n_users:,} users, {dataset.n_items:,} items"
+    say(f"{out}: {size}, {len(dataset.interactions):,} interactions")
+
+
+def _options(path: str, assign: list[str] | None) -> DataOptions:
+    """Read ``data.*`` assignments with the same names as in a configuration."""
+    from stagelens.pipeline.errors import ConfigError
+    from stagelens.pipeline.experiment.options import Study
+
+    for text in assign or []:
+        if not text.startswith("data."):
+            raise ConfigError(f"--set {text!r}: only data options work here, e.g. --set data.positive=4")
+    return Study.load(None, {"data.path": path}, tuple(assign or [])).data
+
+
+def _open(options: DataOptions) -> Any:
+    from stagelens.pipeline.worlds.world import open_dataset
+
+    return open_dataset(
+        options.path,
+        positive=options.positive,
+        weight=options.weight,
+        columns=options.columns,
+        item_columns=options.item_columns,
+        user_columns=options.user_columns,
+    )

@@ -1,0 +1,70 @@
+"""The report in a terminal: tables that explain themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stagelens.pipeline.report.sections import Section, heading, sections
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def show(summary: Mapping[str, Any], console: Console) -> None:
+    """Write every table of a run to a console, each with the line that explains it."""
+    from rich.text import Text
+
+    for line in heading(summary):
+        console.print(Text(line))
+    for section in sections(summary):
+        console.print()
+        show_section(section, console)
+
+
+def show_section(section: Section, console: Console) -> None:
+    """Write one section: title, explanation, then its table, or its sentences where the table is too wide."""
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    console.print(Text(section.title, style="bold"))
+    console.print(Text(section.explain, style="dim"))
+    made = table(section)
+    width = Measurement.get(console, console.options.update(max_width=10_000), made).maximum
+    if section.lines and width > console.width:
+        for line in section.lines:
+            console.print(Text(f"- {line}"))
+    else:
+        console.print(made)
+
+
+def table(section: Section) -> Table:
+    """Return one section as a table: text to the left, numbers to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for place, name in enumerate(section.columns):
+        text = place < section.texts or name == "verdict"
+        made.add_column(
+            Text(_broken(name)),
+            justify="left" if text else "right",
+            vertical="bottom",
+            overflow="fold",
+            no_wrap=not text,
+        )
+    for row in section.rows:
+        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+    return made
+
+
+def _broken(name: str) -> str:
+    """Break a heading where it may break, so that a narrow terminal holds the table."""
+    return name.replace("_", "\n").replace("@", "\n@") if " " not in name else name.replace(" of ", " of\n")
+
+
+def _style(cell: str) -> str:
+    if cell == "helps":
+        return "green"
+    return "red" if cell == "hurts" else ""
