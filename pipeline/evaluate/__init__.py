@@ -1,1 +1,1 @@
-
+"""Measurement: ranks of held-out pairs, metrics, losses, slices, significance, cost."""

@@ -1,0 +1,27 @@
+"""What a comparison of this size could have seen."""
+
+from __future__ import annotations
+
+from scipy.special import stdtrit
+
+
+def detectable(se: float, df: float, critical: float, power: float = 0.8) -> float:
+    """Return the smallest true difference that is found with probability ``power``.
+
+    A difference is found when it exceeds ``critical`` standard errors, so it has to be larger by the t
+    quantile of the power: (critical + t) * se.
+
+    Args:
+        se: Standard error of the difference, in metric units.
+        df: Its degrees of freedom.
+        critical: The (simultaneous) critical value of |t|.
+        power: Between 0 and 1.
+
+    Example:
+        At a critical value of 1.96 and many degrees of freedom, 80 % power needs 1.96 + 0.84 = 2.8 standard
+        errors.
+
+        >>> round(detectable(0.01, 1e6, 1.96), 4)
+        0.028
+    """
+    return float((critical + stdtrit(df, power)) * se)

@@ -1,0 +1,62 @@
+"""Random draws behind the simultaneous intervals and the randomisation test."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammaincinv, ndtr, stdtr
+
+from stagelens.pipeline.core import Float64
+from stagelens.pipeline.seeds import generator
+
+
+def smallest_p(correlation: Float64, df: Float64, draws: int, seed: int) -> Float64:
+    """Return float64 [draws], sorted: the smallest two-sided p of J correlated t variables in each draw.
+
+    Each draw takes normals with the given correlation (negative eigenvalues clipped) over chi variables whose
+    correlation is its square, which is that of the sample variances of correlated normals. Every margin is
+    exactly t with its own degrees of freedom; with equal ones the smallest p is the largest absolute t.
+
+    Args:
+        correlation: float64 [J, J], ones on the diagonal.
+        df: float64 [J].
+        draws: Number of draws.
+        seed: Moves the draws.
+    """
+    if not len(df):
+        return np.ones(draws)
+    root, spread = _root(correlation), _root(correlation**2)
+    rng = generator(seed, "max-t")
+    result = np.empty(draws)
+    for start in range(0, draws, 1000):
+        part = slice(start, min(start + 1000, draws))
+        normal = rng.standard_normal((2, part.stop - part.start, len(df)))
+        chi = 2 * gammaincinv(df / 2, ndtr(normal[1] @ spread.T)) / df
+        t = np.abs(normal[0] @ root.T) / np.sqrt(chi)
+        result[part] = (2 * stdtr(df, -t)).min(axis=1)
+    return np.sort(result)
+
+
+def sign_flips(totals: Float64, draws: int, seed: int) -> Float64:
+    """Return float64 [J]: two-sided p of users' differences float64 [Q, J] under signs shared by the J.
+
+    p = (1 + flips with a sum at least as far from 0) / (1 + draws).
+    """
+    totals = totals[(totals != 0).any(axis=1)]
+    observed = np.abs(totals.sum(axis=0))
+    reached = np.ones(totals.shape[1])
+    rng = generator(seed, "sign-flip")
+    width = -(-len(totals) // 8)
+    step = max(1, (1 << 22) // max(len(totals), 1))
+    for start in range(0, draws, step):
+        packed = rng.integers(0, 256, (min(step, draws - start), width), dtype=np.uint8)
+        signs = 2.0 * np.unpackbits(packed, axis=1)[:, : len(totals)] - 1.0
+        reached += (np.abs(signs @ totals) >= observed * (1 - 1e-12)).sum(axis=0)
+    return reached / (draws + 1)
+
+
+def _root(correlation: Float64) -> Float64:
+    """Return a root of the matrix less its negative eigenvalues, rescaled to ones on the diagonal."""
+    values, vectors = np.linalg.eigh(correlation)
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))
+    result: Float64 = root / np.sqrt((root**2).sum(axis=1, keepdims=True))
+    return result
