@@ -1,0 +1,303 @@
+"""Parquet and CSV tables as Arrow columns, and typed columns from them: ids, numbers, names.
+
+CSV is read as text and typed here, column by column, so that one bad cell is named by its line instead of
+turning a whole column into something else.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stagelens.pipeline.core import Bool, Float64, Int64
+from stagelens.pipeline.data.faults import Findings
+from stagelens.pipeline.errors import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHOWN = 3
+"""Examples given with a finding."""
+NULLS = ("", "nan", "NaN", "NA", "N/A", "null", "NULL", "None")
+"""Texts of a CSV cell that mean: nothing here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table's columns, as they stand in the file.
+
+    Attributes:
+        path: The file.
+        columns: Arrow arrays by name.
+        names: Every column of the file, read or not.
+        rows: Rows.
+        is_text: True for CSV, where every cell is text.
+    """
+
+    path: Path
+    columns: dict[str, Any]
+    names: tuple[str, ...]
+    rows: int
+    is_text: bool
+
+    def place(self, row: int) -> str:
+        """Return how a person finds a row: the line of a CSV file, else the row counted from 0."""
+        return f"line {row + 2}" if self.is_text else f"row {row}"
+
+    def where(self, column: str) -> str:
+        """Return file and column."""
+        return f"{self.path}, column {column}"
+
+    def examples(self, column: str, rows: NDArray[Any]) -> tuple[str, ...]:
+        """Return the first few of these rows with their values."""
+        values = self.columns[column]
+        return tuple(f"{self.place(int(row))}: {values[int(row)].as_py()!r}" for row in rows[:SHOWN])
+
+
+def read_table(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table | None:
+    """Return the wanted columns that the file has (None: all), or None where it cannot be read.
+
+    Raises:
+        DataError: Not readable, empty, or a column stands twice, when findings are strict.
+    """
+    import pyarrow as pa
+
+    try:
+        return _parquet(path, wanted) if path.suffix == ".parquet" else _csv(path, wanted, findings)
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError) as error:
+        first = str(error).strip().splitlines()[0].rstrip(".")
+        if path.stat().st_size == 0:
+            first = "the file is empty (0 bytes)"
+        kind = "Parquet" if path.suffix == ".parquet" else "CSV in UTF-8"
+        remedy = f"The file is truncated, or it is not {kind}: write it again."
+        findings.add(
+            "error", "unreadable-table", str(path), f"not readable as {kind}: {first}", remedy=remedy
+        )
+        return None
+
+
+def _parquet(path: Path, wanted: Sequence[str] | None) -> Table:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        names = tuple(file.schema_arrow.names)
+        chosen = [name for name in names if wanted is None or name in wanted]
+        table = file.read(columns=chosen)
+    return Table(path, {name: _whole(table.column(name)) for name in chosen}, names, table.num_rows, False)
+
+
+def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv as arrow_csv
+
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        header = stream.readline()
+    if not header.strip():
+        raise EOFError("the first line is empty")
+    delimiter = max(",\t;", key=header.count)
+    names = tuple(name.strip() for name in next(csv.reader([header], delimiter=delimiter)))
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        remedy = "Every column needs a name of its own."
+        findings.add("error", "column-twice", str(path), f"column {twice[0]!r} stands twice", remedy=remedy)
+    ragged: list[Any] = []
+
+    def keep_ragged(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    table = arrow_csv.read_csv(
+        path,
+        read_options=arrow_csv.ReadOptions(column_names=list(names), skip_rows=1),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=delimiter,
+            newlines_in_values=path.stem in ("items", "users"),
+            invalid_row_handler=keep_ragged,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={name: pa.string() for name in names},
+            include_columns=[name for name in dict.fromkeys(names) if wanted is None or name in wanted],
+        ),
+    )
+    if ragged:
+        found = f"{len(ragged)} lines do not have the {len(names)} columns of the header"
+        shown = tuple(f"{row.actual_columns} columns: {row.text[:60]!r}" for row in ragged[:SHOWN])
+        remedy = "Quote cells that hold the delimiter, and write the file again."
+        findings.add(
+            "error", "ragged-csv", str(path), found, count=len(ragged), examples=shown, remedy=remedy
+        )
+    columns = {name: pc.utf8_trim_whitespace(_whole(table.column(name))) for name in table.column_names}
+    return Table(path, columns, names, table.num_rows, True)
+
+
+def _whole(column: Any) -> Any:
+    """Return one plain array: chunks joined, dictionaries decoded, 64-bit offsets for text."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_string(kind) or "view" in str(kind):
+        column = column.cast(pa.large_string())
+    joined = column.combine_chunks()
+    return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)
+
+
+def is_text(column: pa.Array) -> bool:
+    """Say whether an Arrow column holds text."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_large_string(column.type) or pa.types.is_string(column.type))
+
+
+def missing_column(table: Table, column: str, ours: str, findings: Findings) -> None:
+    """Report a column that is needed and absent."""
+    found = f"no column {column!r}"
+    remedy = f'{nearest("column", column, table.names)} Rename it, or map it: [columns] {ours} = "...".'
+    findings.add("error", "missing-column", str(table.path), found, remedy=remedy)
+
+
+def read_ids(table: Table, column: str, findings: Findings) -> tuple[Int64, NDArray[Any]]:
+    """Return the ids of a column: codes int64 [N] (-1 where broken) into the distinct ids, which are sorted.
+
+    Ids are integers or text. Text that is all canonical integers is read as integers in CSV; in Parquet the
+    type decides.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values, where = table.columns[column], table.where(column)
+    kind = values.type
+    remedy = "Allowed: integers or text, one in every row."
+    if pa.types.is_floating(kind):
+        values = _whole_numbers(table, column, findings)
+    elif not (pa.types.is_integer(kind) or is_text(values) or pa.types.is_null(kind)):
+        findings.add("error", "id-type", where, f"ids of type {kind}", count=table.rows, remedy=remedy)
+        return np.full(table.rows, -1), np.empty(0, dtype=np.int64)
+    elif is_text(values):
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+    encoded = pc.dictionary_encode(values)
+    codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
+    distinct = _distinct(encoded.dictionary, table, column, findings)
+    order = np.argsort(distinct, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    codes = np.where(codes >= 0, place[codes] if len(place) else -1, -1)
+    distinct = distinct[order]
+    empty = np.flatnonzero(codes < 0)
+    if len(empty):
+        rows = ", ".join(table.place(int(row)) for row in empty[:SHOWN])
+        found = f"{len(empty)} of {table.rows} rows have no id ({rows})"
+        findings.add("error", "missing-id", where, found, count=len(empty), remedy=remedy)
+    return codes, distinct
+
+
+def _whole_numbers(table: Table, column: str, findings: Findings) -> Any:
+    import pyarrow as pa
+
+    values = np.asarray(table.columns[column].fill_null(np.nan), dtype=np.float64)
+    broken = np.isfinite(values) & (values != np.floor(values))
+    if broken.any():
+        rows = np.flatnonzero(broken)
+        findings.add(
+            "error",
+            "id-type",
+            table.where(column),
+            f"{len(rows)} ids are fractions",
+            count=len(rows),
+            examples=table.examples(column, rows),
+            remedy="Allowed: integers or text, one in every row.",
+        )
+    usable = np.isfinite(values) & ~broken
+    return pa.array(np.where(usable, values, 0).astype(np.int64), mask=~usable)
+
+
+def _distinct(dictionary: Any, table: Table, column: str, findings: Findings) -> NDArray[Any]:
+    """Return distinct ids as int64 or text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not is_text(dictionary):
+        try:
+            return np.asarray(dictionary.cast(pa.int64()))
+        except pa.ArrowInvalid:
+            found, remedy = "ids do not fit 64-bit integers", "Write them as text."
+            findings.add("error", "id-type", table.where(column), found, remedy=remedy)
+            return np.asarray(dictionary.cast(pa.string()).to_pylist(), dtype=str)
+    if table.is_text and len(dictionary):
+        digits = np.asarray(pc.match_substring_regex(dictionary, r"^(0|-?[1-9][0-9]{0,17})$"))
+        if digits.all():
+            return np.asarray(dictionary.cast(pa.int64()))
+        named = np.flatnonzero(~digits)
+        if digits.mean() >= 0.5:
+            shown = tuple(repr(dictionary[int(place)].as_py()) for place in named[:SHOWN])
+            found = f"{len(named)} of {len(digits)} distinct ids are not integers"
+            effect = "All ids are read as text."
+            findings.add(
+                "warning",
+                "mixed-ids",
+                table.where(column),
+                found,
+                count=len(named),
+                examples=shown,
+                effect=effect,
+            )
+    return np.asarray(dictionary.to_pylist() or [""], dtype=str)[: len(dictionary)]
+
+
+def read_numbers(table: Table, column: str, findings: Findings) -> tuple[Float64, Bool]:
+    """Return a numeric column float64 [N] (NaN where empty) and the rows that are not numbers, reported."""
+    import pyarrow as pa
+
+    values = table.columns[column]
+    kind = values.type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        values = values.cast(pa.float64(), safe=False)
+    elif is_text(values):
+        return _numbers_of_text(table, column, findings)
+    elif not pa.types.is_floating(kind) and not pa.types.is_null(kind):
+        remedy = "Allowed: numbers."
+        found = f"values of type {kind}"
+        findings.add("error", "not-numbers", table.where(column), found, count=table.rows, remedy=remedy)
+        return np.full(table.rows, np.nan), np.ones(table.rows, dtype=bool)
+    numbers = np.asarray(values.cast(pa.float64()).fill_null(np.nan), dtype=np.float64)
+    return numbers, np.zeros(table.rows, dtype=bool)
+
+
+def parse_numbers(texts: Any) -> tuple[Float64, Bool]:
+    """Return Arrow text as float64 (NaN where empty), and a mask of the texts that are neither."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    empty = np.asarray(pc.is_in(texts, value_set=pa.array(NULLS, type=texts.type)).fill_null(True))
+    empty |= np.asarray(texts.is_null())
+    parsed = pd.to_numeric(pd.Series(texts.to_pandas()), errors="coerce").to_numpy(
+        np.float64, na_value=np.nan
+    )
+    numbers = np.where(empty, np.nan, parsed)
+    return numbers, np.isnan(numbers) & ~empty
+
+
+def _numbers_of_text(table: Table, column: str, findings: Findings) -> tuple[Float64, Bool]:
+    numbers, broken = parse_numbers(table.columns[column])
+    rows = np.flatnonzero(broken)
+    if len(rows):
+        findings.add(
+            "error",
+            "not-numbers",
+            table.where(column),
+            f"{len(rows)} of {table.rows} values are not numbers",
+            count=len(rows),
+            examples=table.examples(column, rows),
+            remedy="Allowed: numbers with a decimal point, or an empty cell.",
+        )
+    return numbers, broken

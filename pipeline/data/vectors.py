@@ -1,0 +1,209 @@
+"""Feature arrays: opened as memory maps, matched to the catalogue, and looked over row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stagelens.pipeline.core import Bool, Int64, ModalityTable
+from stagelens.pipeline.data.faults import Findings
+from stagelens.pipeline.data.tables import read_ids, read_table
+
+BLOCK = 65536
+"""Rows looked at together."""
+
+
+def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArray[Any] | None:
+    """Return a ``.npy`` file as a read-only memory map, or None where it cannot be used.
+
+    Args:
+        path: The file.
+        findings: Where faults go.
+        of_ids: Expect ids [R] (integers or text), not vectors [R, D] (float16 or float32).
+
+    Raises:
+        DataError: Truncated, pickled, of another type or shape, when findings are strict.
+    """
+    allowed = "integers or text [R]" if of_ids else "float16 or float32 [R, D]"
+    remedy = f"Allowed: {allowed}, saved with numpy.save(path, array, allow_pickle=False)."
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        text = str(error).splitlines()[0].rstrip(".")
+        if "mmap length" in text or isinstance(error, EOFError):
+            text = f"truncated: {path.stat().st_size} bytes are fewer than its header promises"
+        elif "Python objects" in text or "pickle" in text:
+            text = "holds Python objects, or is not a .npy file"
+        findings.add("error", "unreadable-array", str(path), f"not readable: {text}", remedy=remedy)
+        return None
+    if not isinstance(array, np.ndarray):
+        findings.add(
+            "error", "unreadable-array", str(path), "is an .npz archive, not one array", remedy=remedy
+        )
+        return None
+    dimensions, kinds = (1, "iuU") if of_ids else (2, "f")
+    if array.ndim != dimensions or array.dtype.kind not in kinds or 0 in array.shape[1:]:
+        found = f"{array.dtype} of shape {list(array.shape)}"
+        findings.add("error", "array-type", str(path), found, remedy=remedy)
+        return None
+    if not of_ids and array.dtype.itemsize > 4:
+        effect = "They are read into memory as float32; save them so."
+        findings.add("warning", "array-type", str(path), f"values are {array.dtype}", effect=effect)
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    opened: NDArray[Any] = array
+    return opened
+
+
+def read_row_ids(path: Path, findings: Findings) -> NDArray[Any] | None:
+    """Return the item id of every feature row from ``NAME.ids.npy`` or a table with ``item_id``."""
+    if path.suffix == ".npy":
+        array = open_array(path, findings, of_ids=True)
+        return (
+            None
+            if array is None
+            else np.asarray(array if array.dtype.kind == "U" else array.astype(np.int64))
+        )
+    table = read_table(path, None, findings)
+    if table is None:
+        return None
+    column = "item_id" if "item_id" in table.names else table.names[0] if len(table.names) == 1 else None
+    if column is None:
+        found = f"no column item_id; found {', '.join(table.names)}"
+        remedy = "Allowed: a table with item_id, row i naming the item of feature row i."
+        findings.add("error", "missing-column", str(path), found, remedy=remedy)
+        return None
+    codes, distinct = read_ids(table, column, findings)
+    usable = codes >= 0
+    return distinct[codes] if usable.all() else distinct[codes[usable]]
+
+
+def align(
+    name: str,
+    path: Path,
+    array: NDArray[Any],
+    codes: Int64 | None,
+    n_items: int,
+    how: str,
+    findings: Findings,
+) -> ModalityTable | None:
+    """Return the vectors in catalogue order, or None where rows and items do not match.
+
+    Args:
+        name: Of the modality.
+        path: Of the array, for messages.
+        array: float [R, D].
+        codes: Catalogue code of every row, -1 where the item is not in it; None: row i is item i.
+        n_items: I.
+        how: What row i belongs to, for messages.
+        findings: Where faults go.
+    """
+    where, expected = str(path), n_items if codes is None else len(codes)
+    if len(array) != expected:
+        found = f"{len(array)} rows against {expected} {how}"
+        remedy = f"Row i must belong to row i of these; or name the items of the rows in {path.stem}.ids.npy."
+        findings.add("error", "row-count", where, found, count=abs(len(array) - expected), remedy=remedy)
+        return None
+    if codes is not None and not (len(codes) == n_items and (codes == np.arange(n_items)).all()):
+        known = codes >= 0
+        unique, count = np.unique(codes[known], return_counts=True)
+        if (count > 1).any():
+            found = f"{int((count > 1).sum())} items have several feature rows"
+            remedy = "Give every item one row."
+            findings.add("error", "row-twice", where, found, count=int((count > 1).sum()), remedy=remedy)
+            return None
+        if not known.all():
+            found = f"{int((~known).sum())} rows belong to items outside the catalogue"
+            effect = "They are not used."
+            findings.add("warning", "extra-rows", where, found, count=int((~known).sum()), effect=effect)
+        placed = np.zeros((n_items, array.shape[1]), dtype=array.dtype)
+        placed[unique] = array[np.flatnonzero(known)[np.argsort(codes[known], kind="stable")]]
+        array = placed
+    table = ModalityTable.of(name, array)
+    broken = non_finite_rows(array)
+    if broken.any():
+        found = f"{int(broken.sum())} rows hold NaN or infinite values"
+        shown = tuple(f"row {row}" for row in np.flatnonzero(broken)[:3])
+        effect = "These items count as lacking the modality."
+        findings.add(
+            "warning", "non-finite", where, found, count=int(broken.sum()), examples=shown, effect=effect
+        )
+    missing = int((~table.present & ~broken).sum())
+    if missing:
+        found, effect = (
+            f"{missing} of {n_items} items have no vector (all-zero row or none)",
+            "Absent, never a vector.",
+        )
+        findings.add("note", "zero-vector", where, found, count=missing, effect=effect)
+    if not table.present.any():
+        remedy = "Check how the array was written."
+        findings.add(
+            "error", "no-vectors", where, "no item has a usable vector", count=n_items, remedy=remedy
+        )
+        return None
+    return table
+
+
+def non_finite_rows(array: NDArray[Any]) -> Bool:
+    """Return bool [R]: the row holds NaN or infinity."""
+    broken = np.empty(len(array), dtype=bool)
+    for start in range(0, len(array), BLOCK):
+        broken[start : start + BLOCK] = ~np.isfinite(array[start : start + BLOCK]).all(axis=1)
+    return broken
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSummary:
+    """What the present rows of a modality look like.
+
+    Attributes:
+        width: D.
+        dtype: As stored.
+        missing: Items without a vector.
+        duplicate: Present rows identical to an earlier present row.
+        constant: Present rows whose values are all equal.
+        zero_variance: Columns with one value over all present rows.
+        smallest_norm: Of the present rows, L2; likewise ``largest_norm``.
+    """
+
+    width: int
+    dtype: str
+    missing: int
+    duplicate: int
+    constant: int
+    zero_variance: int
+    smallest_norm: float
+    largest_norm: float
+
+
+def summarize(table: ModalityTable) -> VectorSummary:
+    """Return the summary of a modality, reading it once, block by block."""
+    width = table.width
+    rng = np.random.Generator(np.random.PCG64(0))
+    odd = rng.integers(0, 2**63, size=(width, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    hashes, norms, constant = [], [], 0
+    low, high = np.full(width, np.inf, np.float32), np.full(width, -np.inf, np.float32)
+    items = np.flatnonzero(table.present)
+    for start in range(0, len(items), BLOCK):
+        rows = table.rows(items[start : start + BLOCK]) + np.float32(0)  # -0.0 becomes 0.0
+        bits = np.ascontiguousarray(rows).view(np.uint32).astype(np.uint64)
+        hashes.append(bits @ odd)  # wraps modulo 2**64: two universal hashes of every row
+        norms.append(np.sqrt(np.einsum("rd,rd->r", rows, rows, dtype=np.float64)))
+        constant += int((rows == rows[:, :1]).all(axis=1).sum()) if width > 1 else 0
+        low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
+    distinct = len(np.unique(np.concatenate(hashes), axis=0)) if hashes else 0
+    norm = np.concatenate(norms) if norms else np.zeros(1)
+    return VectorSummary(
+        width=width,
+        dtype=str(table.values.dtype),
+        missing=int((~table.present).sum()),
+        duplicate=len(items) - distinct,
+        constant=constant,
+        zero_variance=int((low == high).sum()),
+        smallest_norm=float(norm.min()),
+        largest_norm=float(norm.max()),
+    )
