@@ -1,0 +1,153 @@
+"""Similarity: how close a candidate's content is to what the user chose before, as ranker columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from stagelens.pipeline.core import (
+    Bool,
+    Candidates,
+    Features,
+    Float32,
+    Float64,
+    Int64,
+    ModalityTable,
+    Queries,
+    TrainingData,
+)
+from stagelens.pipeline.recipe import Recipe, Role, recipe
+
+CELLS = 1 << 22
+"""Numbers held at once in float64 while a table is centred."""
+
+
+@recipe
+class Similarity(Recipe):
+    """Mean, max and recency-weighted cosine similarity of a candidate to the user's items, in one modality.
+
+    Vectors are centred by the mean of the items that occur in the fit window, then L2-normalised. History
+    items that lack the modality are skipped; NaN where the candidate, or all of the history, lacks it. Where
+    some items lack the modality, a column says whether the candidate has it.
+    """
+
+    role: ClassVar[Role] = "features"
+
+    modality: str = Field("text", min_length=1)
+    """Name of a content table of the data set."""
+    half_life: float = Field(10.0, gt=0)
+    """Items after which the weight of a history item halves, counted back from the latest."""
+    max_history: int = Field(50, ge=1)
+    """Latest history items (of those that have the modality) that are compared."""
+    centred: bool = True
+    """Subtract the mean vector first; raw cosines of most encoders hardly differ."""
+
+    @property
+    def label(self) -> str:
+        """The group's name; options that are not the default are part of it."""
+        options = {"half_life": 10.0, "max_history": 50, "centred": True}
+        changed = [
+            f", {name}={getattr(self, name)}" for name, v in options.items() if getattr(self, name) != v
+        ]
+        return f"Similarity({self.modality}{''.join(changed)})"
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The modality."""
+        return frozenset({self.modality})
+
+    def fit(self, data: TrainingData, channels: tuple[str, ...], *, seed: int) -> FittedSimilarity:
+        """Centre and normalise the table.
+
+        Raises:
+            ConfigError: No such modality.
+        """
+        table = data.modality(self.modality)
+        mean = np.zeros(table.width)
+        if self.centred:
+            mean = mean_row(table, table.present & (data.interactions.item_degree() > 0))
+        vectors, usable = directions(table, mean)
+        flag = None if table.present.all() else table.present.astype(np.float32)
+        return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FittedSimilarity:
+    """A centred and normalised content table.
+
+    Attributes:
+        label: Prefix of the columns.
+        vectors: float32 [I, D], unit length where usable, zero elsewhere.
+        usable: bool [I]; present, and not equal to the mean.
+        flag: float32 [I], 1 where present; None where every item is.
+        half_life: Items.
+        max_history: Items.
+    """
+
+    label: str
+    vectors: Float32
+    usable: Bool
+    flag: Float32 | None
+    half_life: float
+    max_history: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Three columns, and ``present`` where some items lack the modality."""
+        parts = ("mean", "max", "recent") + (() if self.flag is None else ("present",))
+        return tuple(f"{self.label}: {part}" for part in parts)
+
+    def compute(self, queries: Queries, candidates: Candidates) -> Features:
+        """Return float32 [Q, K, 3 or 4].
+
+        Raises:
+            ValueError: Queries and candidates are not of the same users.
+        """
+        from stagelens.rerank.features.similarity_kernel import similarities
+
+        if len(queries) != len(candidates):
+            raise ValueError(f"{len(queries)} queries against the candidates of {len(candidates)} users")
+        history = queries.history
+        values = np.full((*candidates.item.shape, len(self.names)), np.nan, np.float32)
+        longest = max(1, min(self.max_history, int(history.lengths.max(initial=0))))
+        weights = (0.5 ** (np.arange(longest) / self.half_life)).astype(np.float32)
+        similarities(
+            history.indptr, history.items, candidates.item, self.vectors, self.usable, weights, values
+        )
+        if self.flag is not None:
+            values[..., 3] = np.where(candidates.found, self.flag[candidates.item], np.float32(np.nan))
+        return Features(self.names, values)
+
+
+def mean_row(table: ModalityTable, keep: Bool) -> Float64:
+    """Return float64 [D]: the mean of the kept rows, zeros where there is none."""
+    rows = np.flatnonzero(keep)
+    total = np.zeros(table.width)
+    for part in _chunks(rows, table.width):
+        total += table.rows(part).sum(axis=0, dtype=np.float64)
+    return total / max(1, len(rows))
+
+
+def directions(table: ModalityTable, mean: Float64) -> tuple[Float32, Bool]:
+    """Return float32 [I, D] unit vectors from the mean, and bool [I] where there is one.
+
+    A row that equals the mean up to rounding has no direction: what is left of it is noise.
+    """
+    vectors = np.zeros((len(table.present), table.width), np.float32)
+    usable = np.zeros(len(table.present), dtype=bool)
+    for part in _chunks(np.flatnonzero(table.present), table.width):
+        raw = table.rows(part).astype(np.float64)
+        offset = raw - mean
+        length = np.linalg.norm(offset, axis=1)
+        known = length > 1e-6 * np.linalg.norm(raw, axis=1)
+        vectors[part[known]] = offset[known] / length[known, None]
+        usable[part] = known
+    return vectors, usable
+
+
+def _chunks(rows: Int64, width: int) -> list[Int64]:
+    step = max(1, CELLS // max(1, width))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
