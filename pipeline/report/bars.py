@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from stagelens.pipeline.report.figures import share
-from stagelens.pipeline.report.sections import LOSS_WORDS, LOSSES, STAGE_WORDS
+from stagelens.pipeline.report.figures import clean, share
+from stagelens.pipeline.report.sections import LOSS_WORDS, LOSSES, stage_word
 
 # Okabe & Ito's palette, told apart by readers with any colour vision.
 COLOURS = {
@@ -54,8 +54,8 @@ def _legend() -> list[str]:
 
 def _bar(system: Mapping[str, Any], y: int) -> list[str]:
     losses = system["losses"]
-    stage = STAGE_WORDS.get(str(system.get("stage")), str(system.get("stage")))
-    label = f"{system.get('system')} ({stage})"
+    stage = stage_word(system)
+    label = clean(f"{system.get('system')} ({stage})")
     shown = label if len(label) <= 36 else f"{label[:35]}…"
     parts = [
         f'<text x="{LABEL - 8}" y="{y + 16}" text-anchor="end" fill="currentColor">{escape(shown)}'

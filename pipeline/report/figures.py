@@ -10,6 +10,11 @@ DASH = "-"
 """Shown where a number does not exist."""
 
 
+def clean(text: str) -> str:
+    """Drop control characters: a name in the data must not steer the reader's terminal or browser."""
+    return "".join(letter for letter in text if letter.isprintable() or letter.isspace())
+
+
 def _missing(value: object) -> bool:
     return not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value)
 

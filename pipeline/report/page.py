@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stagelens.pipeline.report.bars import loss_bars
+from stagelens.pipeline.report.figures import clean
 from stagelens.pipeline.report.sections import Section, heading, sections
 
 _STYLE = """
@@ -50,7 +51,7 @@ def markdown(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
 
 def _md(text: str) -> str:
     """Escape what Markdown or HTML would read as its own; line ends become spaces."""
-    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(text.split()))
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", " ".join(clean(text).split()))
     return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -70,23 +71,23 @@ def _is_text(section: Section, place: int) -> bool:
 
 def html(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """Return the report as one HTML file: no script, no resource from elsewhere, every value escaped."""
-    title = escape(str(summary.get("name", "StageLens")))
+    title = _html(str(summary.get("name", "StageLens")))
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{title}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{title}</h1>",
-        *(f"<p>{escape(line)}</p>" for line in heading(summary)),
+        *(f"<p>{_html(line)}</p>" for line in heading(summary)),
     ]
     for section in sections(summary, complete=True):
-        parts += [f"<h2>{escape(section.title)}</h2>", f'<p class="explain">{escape(section.explain)}</p>']
+        parts += [f"<h2>{_html(section.title)}</h2>", f'<p class="explain">{_html(section.explain)}</p>']
         if section.title == "Where relevant items are lost":
             parts.append(loss_bars(summary))
         parts.append(_html_table(section))
     parts += ["<h2>Provenance</h2>", "<ul>"]
-    parts += [f"<li>{escape(line)}</li>" for line in _provenance(summary, manifest)]
-    record = escape(json.dumps(manifest, indent=2, sort_keys=True, default=str))
+    parts += [f"<li>{_html(line)}</li>" for line in _provenance(summary, manifest)]
+    record = _html(json.dumps(manifest, indent=2, sort_keys=True, default=str))
     parts += [
         "</ul>",
         f"<details><summary>manifest.json</summary><pre>{record}</pre></details>",
@@ -95,12 +96,16 @@ def html(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _html(text: str) -> str:
+    return escape(clean(text))
+
+
 def _html_table(section: Section) -> str:
     def row(cells: tuple[str, ...], tag: str) -> str:
         kinds = [' class="text"' if _is_text(section, place) else "" for place in range(len(cells))]
         return (
             "<tr>"
-            + "".join(f"<{tag}{k}>{escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
+            + "".join(f"<{tag}{k}>{_html(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
             + "</tr>"
         )
 

@@ -52,20 +52,13 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
 
     Args:
         summary: As in ``summary.json``.
-        complete: Also comparisons without a verdict and slices, too long for a terminal.
+        complete: For a page: verdicts first, then everything. Else for a terminal, where the last lines are
+            read first: verdicts last, without the two longest tables.
     """
-    found = [
-        recall(summary),
-        rerank(summary),
-        end_to_end(summary),
-        losses(summary),
-        verdicts(summary),
-        other_intervals(summary) if complete else None,
-        slices(summary) if complete else None,
-        importance(summary),
-        costs(summary),
-    ]
-    return [section for section in found if section is not None]
+    stages = [recall, rerank, end_to_end, losses]
+    rest = [importance, costs]
+    order = [verdicts, *stages, other_intervals, slices, *rest] if complete else [*stages, *rest, verdicts]
+    return [section for make in order if (section := make(summary)) is not None]
 
 
 def heading(summary: Record) -> list[str]:
@@ -91,6 +84,12 @@ def heading(summary: Record) -> list[str]:
     else:
         lines.append(f"{n_seeds} seeds: the intervals cover users and trainings.")
     return lines
+
+
+def stage_word(record: Record) -> str:
+    """Return the stage of a system or comparison as people say it."""
+    stage = str(record.get("stage"))
+    return STAGE_WORDS.get(stage, stage)
 
 
 def _at(summary: Record, stage: str) -> list[Record]:
@@ -200,8 +199,7 @@ def losses(summary: Record) -> Section | None:
     rows = tuple(
         (
             str(system.get("system")),
-            STAGE_WORDS.get(str(system.get("stage")), str(system.get("stage"))),
-            f"{system['losses'].get('k', figures.DASH)} of {system['losses'].get('size', figures.DASH)}",
+            f"{stage_word(system)} @{system['losses'].get('k', figures.DASH)}",
             *(figures.share(system["losses"].get(name)) for name in LOSSES),
             figures.share(system["losses"].get("index_gain")),
         )
@@ -212,9 +210,9 @@ def losses(summary: Record) -> Section | None:
         "Where relevant items are lost",
         f"Each relevant item counts once, shares sum to 100 %; more hit is better. {words}. "
         "index_gain, beside the sum: found only because the index is approximate.",
-        ("system", "stage", "k of size", *LOSSES, "index_gain"),
+        ("system", "stage @k", *LOSSES, "index_gain"),
         rows,
-        texts=3,
+        texts=2,
     )
 
 
@@ -230,7 +228,7 @@ def _comparison_row(comparison: Record) -> tuple[str, ...]:
     return (
         str(comparison.get("system")),
         str(comparison.get("baseline")),
-        STAGE_WORDS.get(str(comparison.get("stage")), str(comparison.get("stage"))),
+        stage_word(comparison),
         str(comparison.get("metric")) + (f" | {comparison['slice']}" if comparison.get("slice") else ""),
         str(comparison.get("contrast")),
         figures.signed(comparison.get("difference")),
@@ -269,7 +267,7 @@ def verdicts(summary: Record) -> Section | None:
 
 def sentence(comparison: Record) -> str:
     """Return one comparison as a sentence that can stand alone."""
-    stage = STAGE_WORDS.get(str(comparison.get("stage")), str(comparison.get("stage")))
+    stage = stage_word(comparison)
     where = "end to end" if stage == "end to end" else f"at {stage}"
     contrast = comparison.get("contrast")
     kind = f" ({contrast})" if contrast in ("worth", "information") else ""
@@ -379,7 +377,7 @@ def costs(summary: Record) -> Section | None:
         rows.append(
             (
                 str(system.get("system")),
-                STAGE_WORDS.get(str(system.get("stage")), str(system.get("stage"))),
+                stage_word(system),
                 figures.seconds(cost.get("fit_s")),
                 *(figures.plain(latency.get(name), 2) for name in ("p50", "p95", "p99")),
                 figures.memory(cost.get("peak_bytes")),

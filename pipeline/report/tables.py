@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stagelens.pipeline.report.figures import clean
 from stagelens.pipeline.report.sections import Section, heading, sections
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     from rich.text import Text
 
     for line in heading(summary):
-        console.print(Text(line))
+        console.print(Text(clean(line)))
     for section in sections(summary):
         console.print()
         show_section(section, console)
@@ -31,20 +32,21 @@ def show_section(section: Section, console: Console) -> None:
     console.print(Text(section.title, style="bold"))
     console.print(Text(section.explain, style="dim"))
     made = table(section)
-    width = Measurement.get(console, console.options.update(max_width=10_000), made).maximum
-    if section.lines and width > console.width:
+    unlimited = console.options.update(max_width=10_000)
+    wide = Measurement.get(console, unlimited, made).maximum > console.width
+    if wide and section.lines:
         for line in section.lines:
-            console.print(Text(f"- {line}"))
+            console.print(Text(clean(f"- {line}")))
     else:
-        console.print(made)
+        console.print(table(section, gap=1) if wide else made)
 
 
-def table(section: Section) -> Table:
-    """Return one section as a table: text to the left, numbers to the right."""
+def table(section: Section, gap: int = 2) -> Table:
+    """Return one section as a table: text to the left, numbers to the right, ``gap`` spaces between."""
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    made = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for place, name in enumerate(section.columns):
         text = place < section.texts or name == "verdict"
         made.add_column(
@@ -55,7 +57,7 @@ def table(section: Section) -> Table:
             no_wrap=not text,
         )
     for row in section.rows:
-        made.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        made.add_row(*(Text(clean(cell), style=_style(cell)) for cell in row))
     return made
 
 
