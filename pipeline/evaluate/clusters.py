@@ -22,10 +22,10 @@ class Estimate:
         users: n, the users behind it.
         variance: Of the mean, clustered by user and item; NaN with fewer than two users or items.
         variance_user: Of the mean, clustered by user only: the plain paired one.
-        df: Degrees of freedom: the smaller number of clusters less 1.
+        df: Degrees of freedom of ``variance``.
         user_total: float64 [Q]: the metric of each user, 0 outside the slice.
-        user_sum: float64 [Q]: summed influence of each user.
-        item_sum: float64 [I']: summed influence of each item code.
+        user_shift: float64 [Q]: scaled shift of the mean when a user is left out.
+        item_shift: float64 [I']: the same for each item code.
     """
 
     mean: float
@@ -34,8 +34,8 @@ class Estimate:
     variance_user: float
     df: float
     user_total: Float64
-    user_sum: Float64
-    item_sum: Float64
+    user_shift: Float64
+    item_shift: Float64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,33 +43,42 @@ class Clusters:
     """The pairs of a truth, or of a slice of it, as members of two kinds of clusters.
 
     The mean over n users weighs every user 1, whatever their number R of pairs, so a pair's weight is 1/R and
-    the mean is the weighted mean of the pairs. Its influence is z = (d - theta / R) / n for a pair that
-    contributes d to its user's metric: the sum over a user's pairs is (D - theta) / n, the usual influence of
+    the mean theta is the weighted mean of the pairs. The influence of a pair that contributes d to its user's
+    metric is z = (d - theta / R) / n: the sum over a user's pairs is (D - theta) / n, the usual influence of
     a user; the sum over an item's pairs is what the mean owes to that item. For recall (d = y / R) this is
     the exact linearisation of the weighted mean of y; for the other metrics a user's weight is likewise
     spread evenly over the user's pairs.
 
-    With G clusters and S the sum of squared cluster sums, V = c_user S_user + c_item S_item - c_pair S_pair
-    with c = G / (G - 1) each. V is guarded below by its first term: items that happen to vary less than
-    chance never make an interval narrower than the paired one.
+    Leaving out a cluster that holds the share h of all weight moves the mean by s / (1 - h), s being its
+    summed influence. Each kind of cluster gives V_kind = (G - 1) / G x sum of (s / (1 - h))^2, and V = V_user
+    + V_item - V_pair. With clusters of equal size this is the usual G / (G - 1) x sum of s^2, so V_user is
+    the plain paired variance; with a few dominant items, as popularity has it, the usual factor is far too
+    small. V is guarded below by V_user: items that happen to vary less than chance never make an interval
+    narrower.
+
+    Degrees of freedom are Satterthwaite's for V_user with n - 1 and V_item - V_pair with G* - 1, where G* is
+    the effective number of items, 1 / (sum of h^2), at least 2.
 
     Attributes:
         row: int32 [P].
         item: int32 [P].
         weight: float64 [P]: 1/R inside the slice, 0 outside.
+        item_share: float64 [I']: h of each item code.
         rows: Q.
-        users: Users with a pair inside.
+        users: n, the users with a pair inside.
         items: Distinct items inside.
         pairs: Pairs inside.
 
     References:
-        Cameron, Gelbach & Miller 2011, doi:10.1198/jbes.2010.07136 (two-way, with a finite-cluster factor per
-        term).
+        Cameron, Gelbach & Miller 2011, doi:10.1198/jbes.2010.07136 (two-way); MacKinnon, Nielsen & Webb 2023,
+        arXiv:2301.04527 (the cluster jackknife, CV3, for each term); Carter, Schnepel & Steigerwald 2017,
+        doi:10.1162/REST_a_00639 (effective number of clusters, by size).
     """
 
     row: Int32
     item: Int32
     weight: Float64
+    item_share: Float64
     rows: int
     users: int
     items: int
@@ -84,18 +93,18 @@ class Clusters:
             raise ValueError(f"the slice has shape {mask.shape}, the truth has {truth.pairs} pairs")
         count = np.bincount(row[mask], minlength=len(truth))
         weight = np.where(mask, 1.0 / np.maximum(count, 1)[row], 0.0)
-        items = np.count_nonzero(np.bincount(item[mask])) if mask.any() else 0
-        return cls(row, item, weight, len(truth), int((count > 0).sum()), int(items), int(mask.sum()))
-
-    @property
-    def factors(self) -> tuple[float, float, float]:
-        """The finite-cluster factors of users, items and pairs; NaN where there is one cluster."""
-        return _factor(self.users), _factor(self.items), _factor(self.pairs)
+        users = int((count > 0).sum())
+        share = _sums(item, weight, 1) / max(users, 1)
+        return cls(row, item, weight, share, len(truth), users, int((share > 0).sum()), int(mask.sum()))
 
     def influence(self, values: Float64, mean: float, part: slice = slice(None)) -> Float64:
         """Return z float64 of these pairs; ``values`` are those of the same ``part``."""
         weight = self.weight[part]
         return np.where(weight > 0, (values - mean * weight) / max(self.users, 1), 0.0)
+
+    def pair_shift(self, z: Float64, part: slice = slice(None)) -> Float64:
+        """Return the scaled shift of the mean when a pair is left out."""
+        return _shift(z, self.weight[part] / max(self.users, 1), self.pairs)
 
     def estimate(self, values: Float64) -> Estimate:
         """Return the mean over users of contributions float64 [P], with its error.
@@ -108,14 +117,20 @@ class Clusters:
         user_total = _sums(self.row, np.where(self.weight > 0, values, 0.0), self.rows)
         mean = float(user_total.sum()) / self.users if self.users else float("nan")
         z = self.influence(values, mean)
-        user_sum = _sums(self.row, z, self.rows)
-        item_sum = _sums(self.item, z, 0)
-        by_user, by_item, by_pair = self.factors
-        variance_user = by_user * float(np.sum(user_sum**2))
-        both = variance_user + by_item * float(np.sum(item_sum**2)) - by_pair * float(np.sum(z**2))
-        variance = max(variance_user, both) if np.isfinite(both) else float("nan")
-        df = float(min(self.users, self.items) - 1)
-        return Estimate(mean, self.users, variance, variance_user, df, user_total, user_sum, item_sum)
+        each = np.full(self.rows, 1.0 / max(self.users, 1))
+        user_shift = _shift(_sums(self.row, z, self.rows), each, self.users)
+        item_shift = _shift(_sums(self.item, z, 1), self.item_share, self.items)
+        variance_user = float(np.sum(user_shift**2)) if self.users > 1 else float("nan")
+        if self.users < 2 or self.items < 2:
+            nan = float("nan")
+            return Estimate(mean, self.users, nan, variance_user, nan, user_total, user_shift, item_shift)
+        excess = max(0.0, float(np.sum(item_shift**2)) - float(np.sum(self.pair_shift(z) ** 2)))
+        variance = variance_user + excess
+        df = float(self.users - 1)
+        if excess > 0:
+            effective = max(2.0, 1.0 / float(np.sum(self.item_share**2)))
+            df = variance**2 / (variance_user**2 / df + excess**2 / (effective - 1))
+        return Estimate(mean, self.users, variance, variance_user, df, user_total, user_shift, item_shift)
 
 
 def covariance(
@@ -126,28 +141,29 @@ def covariance(
     Args:
         clusters: Of each mean.
         estimates: Of each mean.
-        values: float64 [S, P] or [P] contributions of each; seeds are averaged.
+        values: float64 [S, P] contributions of each; seeds are averaged.
     """
-    factors = np.sqrt(np.array([cluster.factors for cluster in clusters]))  # [J, 3]
-    user = np.stack([estimate.user_sum for estimate in estimates]) * factors[:, :1]
-    item = np.stack([estimate.item_sum for estimate in estimates]) * factors[:, 1:2]
+    user = np.stack([estimate.user_shift for estimate in estimates])
+    item = np.stack([estimate.item_shift for estimate in estimates])
     result: Float64 = user @ user.T + item @ item.T
-    pairs = len(clusters[0].row)
-    for start in range(0, pairs, CHUNK):
+    for start in range(0, len(clusters[0].row), CHUNK):
         part = slice(start, start + CHUNK)
-        z = np.stack(
+        pair = np.stack(
             [
-                cluster.influence(np.atleast_2d(value)[:, part].mean(axis=0), estimate.mean, part)
+                cluster.pair_shift(cluster.influence(value[:, part].mean(axis=0), estimate.mean, part), part)
                 for cluster, estimate, value in zip(clusters, estimates, values, strict=True)
             ]
         )
-        z *= factors[:, 2:]
-        result -= z @ z.T
+        result -= pair @ pair.T
     return result
 
 
-def _factor(clusters: int) -> float:
-    return clusters / (clusters - 1) if clusters > 1 else float("nan")
+def _shift(influence: Float64, share: Float64, clusters: int) -> Float64:
+    """Return the shift without each cluster, times the root of (G - 1) / G; zeros with fewer than two."""
+    if clusters < 2:
+        return np.zeros_like(influence)
+    shift: Float64 = influence / (1.0 - share) * np.sqrt((clusters - 1) / clusters)
+    return shift
 
 
 def _sums(key: Int32, values: Float64, length: int) -> Float64:

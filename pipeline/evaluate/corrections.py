@@ -1,8 +1,6 @@
-"""Corrections of p values for display, and the rank test against permuted copies."""
+"""Corrections of p values for display."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,22 +46,3 @@ def benjamini_hochberg(p: ArrayLike) -> Float64:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
     return adjusted
-
-
-def rank_test(real: float, copies: Sequence[float]) -> float:
-    """Return the exact one-sided p value of ``real`` against independently permuted copies.
-
-    If the modality carried nothing, its figure and those of the n copies would be exchangeable, and every
-    place among the n + 1 equally likely: p = (1 + copies at least as good) / (n + 1). The smallest p is 1 /
-    (n + 1): .05 takes 19 copies.
-
-    Raises:
-        ValueError: No copy.
-
-    Example:
-        >>> rank_test(0.3, [0.1, 0.2, 0.4])
-        0.5
-    """
-    if not len(copies):
-        raise ValueError("a rank test needs at least one permuted copy")
-    return (1 + sum(copy >= real for copy in copies)) / (len(copies) + 1)
