@@ -1,6 +1,6 @@
 """StageLens: at which stage of a recommender does a modality help?
 
-The ground of the house: what flows, contracts, recipes, composition, data, measurement, studies, report and CLI.
+The ground of the house: what flows, contracts, recipes, data, measurement, studies, report and CLI.
 Names are loaded when they are first asked for (PEP 562), so importing this costs nothing.
 """
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from stagelens.pipeline.data.datasets import load_dataset
     from stagelens.pipeline.data.knockout import Availability, PermuteRows
     from stagelens.pipeline.data.splits import split
+    from stagelens.pipeline.experiment.options import Study
     from stagelens.pipeline.experiment.runner import simulate
-    from stagelens.pipeline.experiment.study import Study
     from stagelens.pipeline.worlds.world import World
 
 _WHERE = {
@@ -44,7 +44,7 @@ _WHERE = {
     "Queries": "core",
     "Rows": "core",
     "Split": "core",
-    "Study": "experiment.study",
+    "Study": "experiment.options",
     "Then": "compose",
     "Top": "compose",
     "TrainingData": "core",

@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 if TYPE_CHECKING:
     from stagelens.pipeline.data.faults import Fault
     from stagelens.pipeline.experiment.options import DataOptions
+    from stagelens.pipeline.worlds.world import World
 
 HELP = "Check and describe a data set before it is used, or generate one."
 EXAMPLES = {
@@ -170,17 +171,47 @@ def generate(
 ) -> None:
     """Write a simulated world as a data set folder."""
     from stagelens.pipeline.cli.console import say
-    from stagelens.pipeline.cli.vocabulary import world_fields
     from stagelens.pipeline.data.write import write_dataset
     from stagelens.pipeline.errors import ConfigError
-    from stagelens.pipeline.worlds.world import open_dataset
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out} exists and is not empty. Give a new folder.")
-    dataset = open_dataset(world, **world_fields(world, seed, assign or []))
+    recipe, own_seed = _world(world, assign or [])
+    dataset = recipe.generate(own_seed if seed is None else seed)
     write_dataset(dataset, out)
     size = f"{dataset.n_users:,} users, {dataset.n_items:,} items"
     say(f"{out}: {size}, {len(dataset.interactions):,} interactions")
+
+
+def _world(name: str, assignments: list[str]) -> tuple[World, int]:
+    """Return a world's recipe with fields set, and the seed that it ships with."""
+    import tomllib
+
+    from stagelens.pipeline.errors import ConfigError, nearest
+    from stagelens.pipeline.recipe import dump, load
+    from stagelens.pipeline.worlds.presets import presets
+    from stagelens.pipeline.worlds.world import PREFIX
+
+    known = {f"{PREFIX}{short}": preset for short, preset in presets().items()}
+    if name not in known:
+        raise ConfigError(nearest("world", name, known))
+    fields = dump(known[name].world)
+    for text in assignments:
+        try:
+            _merge(fields, tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(
+                f"--set {text!r}: write field=value, e.g. --set users=5000 ({error})"
+            ) from error
+    return cast("World", load(fields, where=name)), known[name].seed
+
+
+def _merge(table: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(table.get(key), dict):
+            _merge(table[key], value)
+        else:
+            table[key] = value
 
 
 def _options(path: str, assign: list[str] | None) -> DataOptions:

@@ -106,7 +106,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """Write one line above the bars."""
-        self._bars.console.print(text)
+        self._bars.console.print(text, markup=False, highlight=False, emoji=False)
 
 
 class _Bar:

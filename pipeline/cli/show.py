@@ -27,10 +27,10 @@ def show(
     if name in names["presets"]:
         sys.stdout.write(presets()[name].read_text(encoding="utf-8"))
     elif name in names["worlds"]:
-        from stagelens.pipeline.worlds.world import WORLDS
+        from stagelens.pipeline.worlds.presets import presets as worlds
 
-        world = WORLDS[name.partition(":")[2]]
-        _recipe(name, type(world), world)
+        preset = worlds()[name.partition(":")[2]]
+        _recipe(f"{name}: {preset.about} Seed {preset.seed}.", type(preset.world), preset.world)
     elif ":" in name or any(name in entries for entries in names.values()):
         _recipe(name, lookup(name), None)
     else:

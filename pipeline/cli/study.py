@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -175,7 +174,7 @@ def _run(plan: Study, out: Path | None, *, as_json: bool, quiet: bool) -> None:
         result = run(plan, out=out, progress=progress)
         page.write(result.folder, result.summary, result.manifest)
     if as_json:
-        sys.stdout.write(json.dumps(result.summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write((result.folder / "summary.json").read_text(encoding="utf-8") + "\n")
         return
     from stagelens.pipeline.report import tables
 

@@ -28,9 +28,9 @@ def _recipes(room: str) -> dict[str, str]:
 
 def worlds() -> dict[str, str]:
     """Return the embedded worlds: ``world:NAME`` -> one line."""
-    from stagelens.pipeline.worlds.world import WORLDS
+    from stagelens.pipeline.worlds.presets import presets as known
 
-    return {f"{WORLD_PREFIX}{name}": first_line(type(world)) for name, world in WORLDS.items()}
+    return {f"{WORLD_PREFIX}{name}": world.about for name, world in known().items()}
 
 
 def first_line(thing: object) -> str:
