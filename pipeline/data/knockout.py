@@ -31,7 +31,7 @@ class PermuteRows(Recipe):
     within: Literal["popularity"] | None = None
     """None: among all items. popularity: among items of similar degree, so that what vectors tell about
     popularity stays."""
-    classes: int = Field(10, ge=2)
+    classes: int = Field(default=10, ge=2)
     """Popularity classes of near-equal size, by item degree in the training interactions; ties at random."""
 
     def apply(self, table: ModalityTable, data: TrainingData, *, seed: int) -> ModalityTable:
@@ -70,7 +70,7 @@ class Availability(Recipe):
     role: ClassVar[Role] = "treatment"
     seeded: ClassVar[bool] = True
 
-    share: float = Field(0.5, ge=0, le=1)
+    share: float = Field(default=0.5, ge=0, le=1)
     """Share of the present items whose vectors stay."""
 
     def apply(self, table: ModalityTable, data: TrainingData, *, seed: int) -> ModalityTable:
