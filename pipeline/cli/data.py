@@ -100,11 +100,11 @@ def describe(
     """Print the statistics of a data set and of its windows."""
     from stagelens.pipeline.cli.console import output, reserved_output
 
+    options = _options(path, [*(assign or []), f"data.split={split}"])
     with reserved_output(json_):
         from stagelens.pipeline.data.describe import describe as run
         from stagelens.pipeline.data.splits import split as divide
 
-        options = _options(path, [*(assign or []), f"data.split={split}"])
         dataset = _open(options)
         statistics = run(dataset, divide(dataset, options.split, seed=options.split_seed))
     if json_:
@@ -171,12 +171,13 @@ def generate(
 ) -> None:
     """Write a simulated world as a data set folder."""
     from stagelens.pipeline.cli.console import say
-    from stagelens.pipeline.data.write import write_dataset
     from stagelens.pipeline.errors import ConfigError
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out} exists and is not empty. Give a new folder.")
     recipe, own_seed = _world(world, assign or [])
+    from stagelens.pipeline.data.write import write_dataset
+
     dataset = recipe.generate(own_seed if seed is None else seed)
     write_dataset(dataset, out)
     size = f"{dataset.n_users:,} users, {dataset.n_items:,} items"
