@@ -125,7 +125,7 @@ def _codes(groups: Int64) -> Float32:
 
 
 def _traits(world: World, rng: np.random.Generator) -> tuple[Int64, Float64, Float64]:
-    """Return the items' categories [I], these' centres, and the items' factors [I, factors], unit variance."""
+    """Return categories [I], their centres, and the items' factors [I, factors] of unit variance."""
     share = rng.dirichlet(np.full(world.categories, 2.0))
     category = rng.choice(world.categories, size=world.items, p=share)
     centres = rng.standard_normal((world.categories, world.factors))
