@@ -52,15 +52,34 @@ def check(path: PathArgument, assign: Assign = None, json_: Json = False) -> Non
 
     options = _options(path, assign)
     with reserved_output(json_):
-        from stagelens.pipeline.data.check import check as run
-
-        faults = run(path, columns=options.columns)
+        faults = _faults(options)
     if json_:
         sys.stdout.write(json.dumps([_fault(fault) for fault in faults], indent=2) + "\n")
     else:
         _print_faults(path, faults)
     if any(fault.severity == "error" for fault in faults):
         raise typer.Exit(3)
+
+
+def _faults(options: DataOptions) -> list[Fault]:
+    from stagelens.pipeline.data.check import check as run
+    from stagelens.pipeline.data.check import check_dataset
+    from stagelens.pipeline.data.splits import split as divide
+    from stagelens.pipeline.worlds.world import PREFIX
+
+    if options.path.startswith(PREFIX):
+        dataset = _open(options)
+        return check_dataset(dataset, divide(dataset, options.split, seed=options.split_seed))
+    return run(
+        options.path,
+        positive=options.positive,
+        weight=options.weight,
+        columns=options.columns,
+        item_columns=options.item_columns,
+        user_columns=options.user_columns,
+        split=options.split,
+        split_seed=options.split_seed,
+    )
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
@@ -111,10 +130,19 @@ def describe(
         sys.stdout.write(json.dumps(statistics, indent=2, allow_nan=False) + "\n")
         return
     console = output()
-    for line in dataset.notes:
-        console.print(line)
+    notes = statistics.pop("notes", ())
     for title, values in _flat(statistics):
-        _print_values(title, values)
+        if title:
+            console.print(title, style="bold")
+        width = max(map(len, values), default=0)
+        for key, value in values.items():
+            console.print(f"{'  ' if title else ''}{_words(key):<{width}}  {_shown(value)}")
+    for note in notes:
+        console.print(f"- {note}")
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def _flat(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -123,25 +151,8 @@ def _flat(statistics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     nested = [(key, value) for key, value in statistics.items() if isinstance(value, Mapping)]
     found = [("", top)] if top else []
     for title, values in nested:
-        found += [(f"{title} {inner}".strip(), table) for inner, table in _flat(values)]
+        found += [(f"{_words(title)} {inner}".strip(), table) for inner, table in _flat(values)]
     return found
-
-
-def _print_values(title: str, values: Mapping[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from stagelens.pipeline.cli.console import output
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2 if title else 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in values.items():
-        table.add_row(Text(key), Text(_shown(value)))
-    console = output()
-    if title:
-        console.print(Text(title, style="bold"))
-    console.print(table)
 
 
 def _shown(value: Any) -> str:
@@ -169,7 +180,10 @@ def generate(
         ),
     ] = None,
 ) -> None:
-    """Write a simulated world as a data set folder."""
+    """Write a simulated world as a data set folder.
+
+    Beside the data: world.json, what made it, and truth.npz, what a recommender must not see.
+    """
     from stagelens.pipeline.cli.console import say
     from stagelens.pipeline.errors import ConfigError
 
@@ -177,9 +191,21 @@ def generate(
         raise ConfigError(f"--out {out} exists and is not empty. Give a new folder.")
     recipe, own_seed = _world(world, assign or [])
     from stagelens.pipeline.data.write import write_dataset
+    from stagelens.pipeline.recipe import dump
 
-    dataset = recipe.generate(own_seed if seed is None else seed)
-    write_dataset(dataset, out)
+    seed = own_seed if seed is None else seed
+    made = recipe.truth(seed)
+    dataset = made.dataset
+    hidden: dict[str, Any] = {
+        "taste": made.taste,
+        "traits": made.traits,
+        "log_popularity": made.log_popularity,
+    }
+    extra: dict[str, Any] = {
+        "world.json": json.dumps({"seed": seed, **dump(recipe)}, indent=1),
+        "truth.npz": hidden,
+    }
+    write_dataset(dataset, out, extra, items=made.items, users=made.users)
     size = f"{dataset.n_users:,} users, {dataset.n_items:,} items"
     say(f"{out}: {size}, {len(dataset.interactions):,} interactions")
 
