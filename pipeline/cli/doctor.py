@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -100,46 +100,34 @@ def faiss() -> list[Check]:
     """Return the state of FAISS: absent, one wheel, or two that overwrite each other."""
     import importlib.util
 
-    from stagelens.recall.index import faiss_conflict
-
-    conflict = faiss_conflict()
+    conflict = _devices().faiss_conflict()
     if conflict:
         return [Check("faiss", "broken", str(conflict))]
     if importlib.util.find_spec("faiss") is None:
-        return [
-            Check(
-                "faiss",
-                "note",
-                "absent: exact search runs on NumPy",
-                "pip install 'stagelens[cpu]' brings FAISS",
-            )
-        ]
-    done = _python(
-        "import faiss, numpy; i = faiss.IndexFlatIP(4); i.add(numpy.eye(4, dtype='float32')); print(i.ntotal)"
+        return [Check("faiss", "note", "absent: exact search runs on NumPy", "pip install 'stagelens[cpu]'")]
+    fault = _python(
+        "import faiss, numpy; axes = numpy.eye(4, dtype='float32')\n"
+        "index = faiss.IndexFlatIP(4); index.add(axes)\n"
+        "assert index.search(axes, 1)[1][2, 0] == 2, 'its search gives wrong answers'"
     )
-    if done is None:
+    if fault is None:
         return [Check("faiss", "ok", "one wheel, search works")]
-    return [Check("faiss", "broken", done, "reinstall it: pip install --force-reinstall faiss-cpu")]
+    return [Check("faiss", "broken", fault, "reinstall it: pip install --force-reinstall faiss-cpu")]
 
 
 def gpu() -> list[Check]:
     """Return whether FAISS reaches a GPU; its absence is never a fault."""
-    import importlib.util
-    import shutil
-
-    if importlib.util.find_spec("faiss") is None:
-        return [Check("gpu", "note", "not used: no FAISS")]
-    probe = (
-        "import faiss, numpy; axes = numpy.eye(4, dtype='float32')\n"
-        "assert getattr(faiss, 'get_num_gpus', lambda: 0)(), 'this FAISS sees no GPU'\n"
-        "index = faiss.GpuIndexFlatIP(faiss.StandardGpuResources(), 4); index.add(axes)\n"
-        "assert index.search(axes, 1)[1][2, 0] == 2, 'its search gives wrong answers'"
-    )
-    fault = _python(probe)
+    fault = _devices().gpu_fault()
     if fault is None:
         return [Check("gpu", "ok", "a search on the GPU gives the right answer")]
-    driver = "an NVIDIA driver is there, " if shutil.which("nvidia-smi") else ""
-    return [Check("gpu", "note", f"not used: {driver}{fault}")]
+    return [Check("gpu", "note", f"not used: {fault}")]
+
+
+def _devices() -> Any:
+    """Return the recall room's module for devices: reached by name, the ground imports no room above it."""
+    import importlib
+
+    return importlib.import_module("stagelens.recall.devices")
 
 
 def lightgbm() -> list[Check]:
