@@ -522,7 +522,8 @@ class Candidates:
         found = self.found
         if k > 1 and bool((found[:, 1:] & ~found[:, :-1]).any()):
             raise ValueError("padding must stand at the tail of a list")
-        if bool((np.diff(np.where(found, self.score, -np.inf), axis=1) > 0).any()):
+        key = np.where(found, self.score, -np.inf)
+        if bool((key[:, 1:] > key[:, :-1]).any()):
             raise ValueError("scores must not increase along a list")
         if not bool((np.isnan(self.channel_score) == (self.channel_rank == 0)).all()):
             raise ValueError("a channel's score is NaN exactly where its rank is 0")

@@ -112,7 +112,7 @@ def rows_of(
     flat = (query[:, None] * shape[1] + order)[inside]
     return Rows(
         names=features.names,
-        values=features.values.reshape(-1, len(features.names)).take(flat, axis=0),
+        values=features.values.reshape(gains.size, len(features.names)).take(flat, axis=0),
         label=(gains.reshape(-1).take(flat) > 0).astype(np.float32),
         group=sizes.astype(np.int32),
         weight=None if weights is None else np.repeat(weights[query].astype(np.float32), sizes),

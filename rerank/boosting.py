@@ -23,8 +23,8 @@ class Stopping:
     """When to stop, and which round is best.
 
     A single valid curve jumps from tree to tree by more than it rises, so its plain maximum may lie at tree 2
-    in one training and at tree 60 in the next. The moving average over ``smoothing`` rounds decides; the best
-    round is the middle of the best window, never before ``floor``.
+    in one training and at tree 60 in the next. The moving average over the last ``smoothing`` rounds decides;
+    the best round is the end of the best window, never before ``floor``.
 
     Attributes:
         smoothing: Rounds averaged.
@@ -40,18 +40,12 @@ class Stopping:
         """Return the number of trees to keep: from 1, at most ``len(curve)``."""
         width = min(self.smoothing, len(curve))
         means = np.convolve(np.asarray(curve, dtype=np.float64), np.ones(width) / width, mode="valid")
-        trees = np.arange(len(means)) + (width + 1) // 2
-        allowed = np.flatnonzero(trees >= self.floor)
-        if len(allowed) == 0:
-            return min(self.floor, len(curve))
-        return int(trees[allowed[np.argmax(means[allowed])]])
+        first = max(0, min(self.floor, len(curve)) - width)  # windows that end before the floor do not count
+        return width + first + int(np.argmax(means[first:]))
 
     def done(self, curve: list[float]) -> bool:
-        """Say whether ``patience`` windows passed since the best one."""
-        if len(curve) < self.floor + self.smoothing // 2 + self.patience:
-            return False
-        newest = len(curve) - self.smoothing + (self.smoothing + 1) // 2
-        return newest - self.best(curve) >= self.patience
+        """Say whether ``patience`` rounds passed since the best window ended."""
+        return len(curve) >= self.floor + self.patience and len(curve) - self.best(curve) >= self.patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,8 @@ def boost(params: dict[str, Any], trees: int, stopping: Stopping, rows: Rows, va
         valid_sets = [_dataset(lightgbm, params, valid, train_set)]
 
         def follow(state: Any) -> None:
-            curve.append(float(state.evaluation_result_list[0][2]))
+            # LightGBM adds lists in an order that depends on the threads; the last digits must decide nothing
+            curve.append(round(float(state.evaluation_result_list[0][2]), 12))
             if stopping.done(curve):
                 raise lightgbm.callback.EarlyStopException(len(curve) - 1, state.evaluation_result_list)
 

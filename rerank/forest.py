@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stagelens.pipeline.core import Float32, Float64, Int32, Int64
+from stagelens.pipeline.core import Bool, Float32, Float64, Int32, Int64
 from stagelens.pipeline.native import threads
 
 PART = 1 << 15
@@ -27,9 +27,8 @@ class Forest:
     Attributes:
         root: int32 [T]: the first node of each tree, or ``~leaf`` where the tree is a single leaf.
         feature: int32 [N] column compared.
-        threshold: float64 [N]; a value at most this goes left.
-        kind: int8 [N], LightGBM's decision type: bit 1 missing goes left; bits 2-3 what is missing (1 zero, 2
-            NaN).
+        threshold: float32 [N]; a value at most this goes left.
+        nan_left: bool [N]; where NaN goes.
         left: int32 [N]; a node, or ``~leaf``.
         right: int32 [N]; likewise.
         leaf: float64 [L] values.
@@ -38,8 +37,8 @@ class Forest:
 
     root: Int32
     feature: Int32
-    threshold: Float64
-    kind: NDArray[np.int8]
+    threshold: Float32
+    nan_left: Bool
     left: Int32
     right: Int32
     leaf: Float64
@@ -71,7 +70,17 @@ class Forest:
         arrays = {
             name: np.concatenate([np.zeros(0, dtype), *parts[name]]) for name, (_, dtype) in _PARTS.items()
         }
-        return cls(np.array(roots, dtype=np.int32), **arrays)
+        kind, threshold = arrays.pop("kind"), arrays.pop("threshold")
+        # Bits 2-3 say what counts as missing: 2 NaN, which goes by bit 1; 0 nothing, and NaN is read as 0.
+        if ((kind >> 2) == 1).any():
+            raise ValueError("models that read zero as missing cannot be read")
+        nan_left = np.where(kind >> 2 == 2, kind & 2 != 0, threshold >= 0)
+        return cls(
+            root=np.array(roots, dtype=np.int32),
+            threshold=_float32_below(threshold),
+            nan_left=nan_left,
+            **arrays,
+        )
 
     @property
     def parameters(self) -> int:
@@ -104,7 +113,7 @@ class Forest:
                 self.root,
                 feature,
                 self.threshold,
-                self.kind,
+                self.nan_left,
                 self.left,
                 self.right,
                 self.leaf,
@@ -119,6 +128,14 @@ class Forest:
             for start in starts:
                 part(start)
         return out
+
+
+def _float32_below(value: Float64) -> Float32:
+    """Return the largest float32 at most each value: float32 numbers compare with both alike."""
+    with np.errstate(over="ignore"):  # LightGBM writes the largest float64 where everything goes left
+        near = value.astype(np.float32)
+    below: Float32 = np.where(near > value, np.nextafter(near, np.float32(-np.inf)), near)
+    return below
 
 
 _PARTS: dict[str, tuple[str, Any]] = {
