@@ -29,7 +29,8 @@ CODE_EPOCH = 1
 """Raise when code changes results, so that stored artefacts of older code are not used."""
 
 Role = Literal[
-    "channel", "vectors", "reranker", "features", "treatment", "fusion", "ensemble", "world", "system", "queries", ""
+    "",
+    "channel", "vectors", "reranker", "features", "treatment", "fusion", "ensemble", "world", "system", "queries"
 ]
 
 

@@ -59,7 +59,7 @@ class ProtocolOptions(Options):
     """Window whose items form the query at test."""
     mask: Window = "train+valid"
     """Window whose items are not returned at test."""
-    max_rows: int = Field(2_000_000, ge=1000)
+    max_rows: int = Field(1_000_000, ge=1000)
     """Training rows at most: a seeded sample of lists; keeps memory flat."""
 
 

@@ -1,0 +1,291 @@
+"""From a study's options to its arms (systems under test) and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stagelens.pipeline.compose import Then, Union
+from stagelens.pipeline.core import Dataset, TrainingData
+from stagelens.pipeline.data.knockout import PermuteRows, renamed
+from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.experiment.options import Stage, Study
+from stagelens.pipeline.recipe import Recipe, load
+from stagelens.pipeline.seeds import derive
+
+View = Literal["catalogue", "reference", "base", "own"]
+Contrast = Literal["worth", "information", "other"]
+PERMUTED, WITHIN = "permuted", "permuted within popularity"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One system at one stage.
+
+    Attributes:
+        name: Shown in tables; unique within its stage.
+        stage: Where it is measured.
+        view: ``catalogue`` (recall), ``reference`` or ``base`` (the fixed list re-ranked), ``own`` (end to end).
+        system: The recipe.
+        modalities: Content modalities that are on, treated copies under their own name.
+        integration: How they are integrated.
+        shown: False for further permuted copies, which serve the rank test alone.
+    """
+
+    name: str
+    stage: Stage
+    view: View
+    system: Union | Then
+    modalities: tuple[str, ...] = ()
+    integration: Literal["fusion", "ensemble", "none"] = "none"
+    shown: bool = True
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Stage, view and name."""
+        return self.stage, self.view, self.name
+
+    @property
+    def recall(self) -> Union:
+        """The recall stage."""
+        return self.system if isinstance(self.system, Union) else self.system.recall
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms of one stage and view, on one primary metric.
+
+    Attributes:
+        baseline: Key of an arm.
+        system: Key of an arm.
+        metric: The stage's primary metric.
+        contrast: ``worth`` (on minus absent), ``information`` (real minus permuted) or ``other``.
+        modality: The modality in question, or None.
+        copies: Keys of further permuted copies, for the exact rank test.
+    """
+
+    baseline: tuple[str, str, str]
+    system: tuple[str, str, str]
+    metric: str
+    contrast: Contrast
+    modality: str | None = None
+    copies: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study measures and compares."""
+
+    modalities: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def arm(self, key: tuple[str, str, str]) -> Arm:
+        """Return the arm of a key."""
+        return next(arm for arm in self.arms if arm.key == key)
+
+    def baselines(self) -> set[tuple[str, str, str]]:
+        """Return the keys of arms that some comparison has as baseline."""
+        return {comparison.baseline for comparison in self.comparisons}
+
+
+def chosen_modalities(study: Study, dataset: Dataset) -> tuple[str, ...]:
+    """Return the content modalities under test.
+
+    Raises:
+        ConfigError: The data set has no such modality.
+    """
+    wanted: list[str] = []
+    for name in study.modalities:
+        if name == "all":
+            wanted += sorted(dataset.modalities)
+        elif name != "interaction":
+            if name not in dataset.modalities:
+                known = [*dataset.modalities, "interaction", "all"]
+                raise ConfigError(nearest(f"modality of {dataset.name}", name, known))
+            wanted.append(name)
+    return tuple(dict.fromkeys(wanted))
+
+
+def treated(modality: str, kind: str, copy: int = 0) -> str:
+    """Return the name under which a treated copy of a modality stands beside the real one."""
+    slug = {PERMUTED: "permuted", WITHIN: "permuted-within"}[kind]
+    return f"{modality}~{slug}" + (f"-{copy + 1}" if copy else "")
+
+
+def with_permuted(dataset: Dataset, data: TrainingData, plan: Plan, *, seed: int) -> Dataset:
+    """Return the data set with every permuted copy that the plan reads, one permutation a seed, modality and copy."""
+    read = {name for arm in plan.arms for name in arm.system.reads}
+    for modality in plan.modalities:
+        table = dataset.modalities[modality]
+        for kind, treatment in ((PERMUTED, PermuteRows()), (WITHIN, PermuteRows(within="popularity"))):
+            copy = 0
+            while treated(modality, kind, copy) in read:
+                made = treatment.apply(table, data, seed=derive(seed, "treatment", modality, kind, copy))
+                dataset = dataset.with_modality(renamed(made, treated(modality, kind, copy)))
+                copy += 1
+    return dataset
+
+
+def plan_of(study: Study, dataset: Dataset) -> Plan:
+    """Lay out the arms and comparisons of ``simulate``.
+
+    Raises:
+        ConfigError: Unknown modality or recipe, or a part of the wrong role.
+    """
+    modalities = chosen_modalities(study, dataset)
+    builder = _Builder(study, dataset)
+    if study.stage in ("recall", "both"):
+        builder.recall_stage(modalities)
+    if study.stage == "rerank":
+        builder.rerank_stage(modalities, (), "base", information=True)
+    if study.stage == "both":
+        if modalities:
+            builder.rerank_stage(modalities, modalities, "reference", information=False)
+        if study.rerank.base_view or not modalities:
+            builder.rerank_stage(modalities, (), "base", information=bool(modalities))
+        builder.end_to_end(modalities)
+    return Plan(modalities, tuple(builder.arms.values()), tuple(builder.comparisons))
+
+
+class _Builder:
+    def __init__(self, study: Study, dataset: Dataset) -> None:
+        self.study = study
+        self.dataset = dataset
+        self.arms: dict[tuple[str, str, str], Arm] = {}
+        self.comparisons: list[Comparison] = []
+
+    # ------------------------------------------------------------ parts
+
+    def _part(self, table: Mapping[str, Any], where: str, role: str, **filled: Any) -> Recipe:
+        made = load({**table, **filled}, where=where)
+        if made.role != role:
+            raise ConfigError(f"{where}: {table['use']} is a {made.role or 'recipe'}, expected a {role}")
+        return made
+
+    def _channel(self, modality: str) -> Recipe:
+        filled: dict[str, Any] = {"modality": modality}
+        if self.study.recall.content.get("use") == "recall.Dense":
+            filled["device"] = self.study.device
+        return self._part(self.study.recall.content, "recall.content", "channel", **filled)
+
+    def union(self, on: Iterable[str], *, base: bool = True) -> Union:
+        """Return the recall stage with these modalities on."""
+        options = self.study.recall
+        parts = [self._part(part, "recall.base", "channel") for part in options.base] if base else []
+        return self._union([*parts, *(self._channel(name) for name in on)])
+
+    def _union(self, parts: list[Recipe]) -> Union:
+        options = self.study.recall
+        return Union(
+            parts=tuple(parts),
+            size=options.size,
+            merge=options.merge,
+            rrf_k=options.rrf_k,
+            weights=options.weights,
+        )
+
+    def reranker(self, recall: Union, on: tuple[str, ...]) -> Recipe:
+        """Return the learned re-ranker with these modalities on: what is off is absent, evidence included."""
+        from dataclasses import replace
+
+        hidden = tuple(part.label for part in recall.parts if part.reads - set(on))
+        groups: list[Recipe] = []
+        for table in self.study.rerank.groups:
+            group = self._part(table, "rerank.groups", "features")
+            if hidden and table["use"] == "rerank.Evidence":
+                group = replace(group, hidden=hidden, merged=False)  # type: ignore[call-arg]
+            groups.append(group)
+        groups += [
+            self._part(self.study.rerank.content, "rerank.content", "features", modality=name) for name in on
+        ]
+        table = self.study.rerank.reranker
+        return self._part(table, "rerank.reranker", "reranker", features=tuple(groups))
+
+    # ------------------------------------------------------------ stages
+
+    def _add(self, arm: Arm) -> tuple[str, str, str]:
+        self.arms.setdefault(arm.key, arm)
+        return arm.key
+
+    def recall_stage(self, modalities: tuple[str, ...]) -> None:
+        """References, each modality alone, the base, base + modality, base + all, permuted copies."""
+
+        def arm(name: str, system: Union, on: tuple[str, ...] = (), shown: bool = True) -> tuple[str, str, str]:
+            integration: Literal["ensemble", "none"] = "ensemble" if on and len(system.parts) > 1 else "none"
+            return self._add(Arm(name, "recall", "catalogue", system, on, integration, shown))
+
+        metric = f"recall@{self.study.recall.size}"
+        arm("random", self._union([load({"use": "recall.Random"})]))
+        popular = arm("popular", self._union([load({"use": "recall.Popular"})]))
+        base = arm("base", self.union(()))
+        if not modalities:
+            self.comparisons.append(Comparison(popular, base, metric, "other"))
+        for m in modalities:
+            alone = arm(m, self.union((m,), base=False), (m,))
+            on = arm(f"base + {m}", self.union((m,)), (m,))
+            self.comparisons.append(Comparison(base, on, metric, "worth", m))
+            self.comparisons.append(Comparison(base, alone, metric, "other", m))
+            if self.study.measure.information:
+                self._recall_information(m, on, metric, arm)
+        if len(modalities) > 1:
+            every = arm(_plus(modalities), self.union(modalities), modalities)
+            self.comparisons.append(Comparison(base, every, metric, "worth"))
+
+    def _recall_information(self, m: str, on: tuple[str, str, str], metric: str, arm: Any) -> None:
+        for kind in (PERMUTED, WITHIN):
+            keys = []
+            for copy in range(self.study.measure.copies):
+                name = f"base + {m} ({kind}{f' {copy + 1}' if copy else ''})"
+                changed = treated(m, kind, copy)
+                keys.append(arm(name, self.union((changed,)), (changed,), copy == 0))
+            self.comparisons.append(Comparison(keys[0], on, metric, "information", m, tuple(keys)))
+
+    def rerank_stage(
+        self, modalities: tuple[str, ...], listed: tuple[str, ...], view: View, *, information: bool
+    ) -> None:
+        """The learned re-ranker with and without each modality, on one fixed list; floor and ceiling."""
+        recall = self.union(listed)
+        metric = "ndcg@10"
+        second = view == "base" and self.study.stage == "both" and bool(modalities)
+
+        def arm(name: str, rerank: Recipe, on: tuple[str, ...] = ()) -> tuple[str, str, str]:
+            integration: Literal["fusion", "none"] = "fusion" if on else "none"
+            name = f"{name} [base list]" if second else name
+            return self._add(Arm(name, "rerank", view, Then(recall=recall, rerank=rerank), on, integration))
+
+        keep = arm("keep order", load({"use": "rerank.KeepOrder"}))
+        arm("random order", load({"use": "rerank.RandomOrder"}))
+        arm("oracle", load({"use": "rerank.Oracle"}))
+        base = arm("base", self.reranker(recall, ()))
+        self.comparisons.append(Comparison(keep, base, metric, "other"))
+        for m in modalities:
+            on = arm(f"base + {m}", self.reranker(recall, (m,)), (m,))
+            self.comparisons.append(Comparison(base, on, metric, "worth", m))
+            if information and self.study.measure.information:
+                changed = treated(m, PERMUTED)
+                copy = arm(f"base + {m} ({PERMUTED})", self.reranker(recall, (changed,)), (changed,))
+                self.comparisons.append(Comparison(copy, on, metric, "information", m))
+        if len(modalities) > 1:
+            every = arm(_plus(modalities), self.reranker(recall, modalities), modalities)
+            self.comparisons.append(Comparison(base, every, metric, "worth"))
+
+    def end_to_end(self, modalities: tuple[str, ...]) -> None:
+        """Recall and re-rank both off, both on."""
+
+        def arm(name: str, on: tuple[str, ...] = ()) -> tuple[str, str, str]:
+            recall = self.union(on)
+            system = Then(recall=recall, rerank=self.reranker(recall, on))
+            return self._add(Arm(name, "both", "own", system, on, "ensemble" if on else "none"))
+
+        base = arm("base")
+        for m in modalities:
+            self.comparisons.append(Comparison(base, arm(f"base + {m}", (m,)), "ndcg@10", "worth", m))
+        if len(modalities) > 1:
+            every = arm(_plus(modalities), modalities)
+            self.comparisons.append(Comparison(base, every, "ndcg@10", "worth"))
+
+
+def _plus(modalities: tuple[str, ...]) -> str:
+    return " + ".join(["base", *modalities])

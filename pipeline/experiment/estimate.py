@@ -1,0 +1,46 @@
+"""How long a study will take, before it starts: counts of work times rates measured on two ordinary cores."""
+
+from __future__ import annotations
+
+from stagelens.pipeline.compose import Then
+from stagelens.pipeline.core import Dataset, Split
+from stagelens.pipeline.experiment.arms import Plan
+from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.native import threads
+from stagelens.pipeline.recipe import fingerprint
+from stagelens.pipeline.windows import resolve_refit
+
+ROW_TREES = 4.0e6
+"""Training rows times trees that a core does in a second (LightGBM, 31 leaves, 30 columns)."""
+SCORED = 2.0e7
+"""Candidates times trees that a core scores in a second."""
+LISTS = 2.0e3
+"""Lists that a channel makes in a second on one core, small catalogues."""
+START = 6.0
+"""Seconds of imports and compilation in a first run."""
+
+
+def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -> float:
+    """Return a rough number of seconds, as if nothing were in the store."""
+    size, cores = study.recall.size, max(threads(), 1)
+    refit = resolve_refit(study.protocol.refit, split)
+    valid, test = len(split.valid.users()), len(split.test.users())
+    labels = len(split.labels.users()) if refit != "cross" else len(split.train.users()) * study.protocol.folds
+    labels = min(labels, study.protocol.max_rows // size)
+    fitted: set[str] = set()
+    unions: set[str] = set()
+    parts: set[str] = set()
+    for arm in plan.arms:
+        unions.add(fingerprint(arm.recall))
+        parts.update(fingerprint(part) for part in arm.recall.parts)
+        if isinstance(arm.system, Then) and getattr(arm.system.rerank, "features", ()):
+            fitted.add(fingerprint(arm.system))
+    trees = int(study.rerank.reranker.get("trees", 150))
+    windows = 3 if refit != "cross" else study.protocol.folds + 2
+    lists = (labels + valid + test) * len(parts) / LISTS
+    training = len(fitted) * labels * size * trees * 0.6 / ROW_TREES
+    scoring = len(fitted) * test * size * trees / SCORED
+    merging = len(unions) * valid * 40 * 5e-6
+    fits = windows * len(parts) * 0.02 * dataset.n_items / 1000
+    return len(study.seeds) * (lists + training + scoring + merging + fits) / cores + START
+

@@ -1,0 +1,237 @@
+"""Measuring arms: one rank per held-out pair and system, from which everything per user derives."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from stagelens.pipeline.compose import Then, Union
+from stagelens.pipeline.contracts import Reranker, Saved
+from stagelens.pipeline.core import Bool, Float64, Int32, Int64
+from stagelens.pipeline.evaluate.importance import gain_by_group, permutation_importance
+from stagelens.pipeline.evaluate.lists import Exposure
+from stagelens.pipeline.evaluate.neighbours import agreement, tied_share
+from stagelens.pipeline.recipe import Recipe, fingerprint
+from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.windows import Window
+from stagelens.pipeline.workbench import Workbench
+
+SHOWN = (10,)
+"""Cut-offs of coverage and mean popularity."""
+
+
+@dataclass(frozen=True, eq=False)
+class CandidateSet:
+    """What a recall stage handed over on one window.
+
+    Attributes:
+        ranks: int32 [P] rank of each pair in the candidate set, 0 where it was not recalled.
+        reachable: bool [P]: not masked as seen, and some channel has a finite score.
+        exact: bool [P]: in the candidate set with every index exact; None where all are.
+        agreement: For each approximate channel, the mean share of exact neighbours found.
+        filled: Mean share of a list that was filled by popularity.
+        tied: Mean share of a list with a tied score.
+        digest: Hash of all lists; conditional metrics are compared only where it is equal.
+        exposure: int64 [I], how often each item stands in the first 10.
+    """
+
+    ranks: Int32
+    reachable: Bool
+    exact: Bool | None
+    agreement: dict[str, float]
+    filled: float
+    tied: float
+    digest: str
+    exposure: Int64
+
+
+@dataclass(frozen=True, eq=False)
+class FinalLists:
+    """What a re-ranker made of the candidate sets of one window.
+
+    Attributes:
+        ranks: int32 [P] rank of each pair in the final list, 0 where it was not recalled.
+        exposure: int64 [I], how often each item stands in the first 10.
+    """
+
+    ranks: Int32
+    exposure: Int64
+
+
+def recall_key(bench: Workbench, recall: Union, window: Window) -> str:
+    """Return the fingerprint of a union's candidate sets on a window."""
+    fits = [bench.fit_key(part, window) for part in recall.parts]
+    return fingerprint(recall, fits, bench.weights(recall), window.key)
+
+
+def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateSet:
+    """Measure the candidate sets of a union, through the store."""
+    key = fingerprint("candidate-set", recall_key(bench, recall, window))
+    saved = bench.store.saved(
+        "measured", f"candidates of {recall.label} on {window.name}", key, lambda: _candidate_set(bench, recall, window)
+    )
+    arrays, meta = saved.arrays, saved.meta
+    return CandidateSet(
+        arrays["ranks"],
+        arrays["reachable"],
+        arrays.get("exact"),
+        dict(meta["agreement"]),
+        float(meta["filled"]),
+        float(meta["tied"]),
+        str(meta["digest"]),
+        arrays["exposure"],
+    )
+
+
+def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
+    digest, filled, tied = hashlib.sha256(), 0.0, 0.0
+    exposure = np.zeros(bench.dataset.n_items, dtype=np.int64)
+    ranks = []
+    with bench.progress.task(f"{recall.label}: {window.name} candidates", len(window)) as task:
+        for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size))):
+            candidates, short = bench.candidates(recall, window, start, stop)
+            digest.update(np.ascontiguousarray(candidates.item).tobytes())
+            filled += float(short.sum()) / recall.size
+            tied += float(tied_share(candidates).sum())
+            exposure += Exposure.of(candidates, n_items=bench.dataset.n_items, cuts=SHOWN).shown[0]
+            ranks.append(window.truth.rows(np.arange(start, stop)).ranks(candidates))
+            task.advance(stop - start)
+    arrays: dict[str, Any] = {"ranks": _joined(ranks), "exposure": exposure}
+    arrays["reachable"] = bench.reachable(recall, window) | (arrays["ranks"] > 0)
+    shares: dict[str, float] = {}
+    if not recall.is_exact:
+        exact = recall.exact()
+        weights = bench.weights(recall)
+        shadow = [
+            window.truth.rows(np.arange(start, stop)).ranks(bench.candidates(exact, window, start, stop, weights)[0])
+            for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size)))
+        ]
+        arrays["exact"] = _joined(shadow) > 0
+        shares = _agreement(bench, recall, exact, window)
+    n = max(len(window), 1)
+    meta = {"filled": filled / n, "tied": tied / n, "digest": digest.hexdigest(), "agreement": shares}
+    return Saved(arrays, meta)
+
+
+def _agreement(bench: Workbench, recall: Union, exact: Union, window: Window) -> dict[str, float]:
+    """Return ``agreement@k`` of every approximate channel, by score threshold."""
+    shares: dict[str, float] = {}
+    depth = recall.size
+    for part, twin in zip(recall.parts, exact.parts, strict=True):
+        if part == twin:
+            continue
+        approx, truth = bench.lists(part, window, depth), bench.lists(twin, window, depth)
+        values: list[Float64] = [
+            agreement(approx.read("score", start, stop), truth.read("score", start, stop), min(100, depth))
+            for start, stop in window.blocks(bench.block)
+        ]
+        shares[part.label] = float(np.nanmean(np.concatenate(values)))
+    return shares
+
+
+def final_lists(bench: Workbench, systems: Sequence[Then], window: Window) -> list[FinalLists]:
+    """Measure the orders of several re-rankers on one union's candidate sets, features computed once for all."""
+    recall = systems[0].recall
+    base = recall_key(bench, recall, window)
+    keys = [fingerprint("final", base, bench.reranker_key(system)) for system in systems]
+    absent = [
+        place
+        for place, key in enumerate(keys)
+        if not (bench.store.place("measured", key) / "meta.json").is_file()
+    ]
+    made: dict[int, Saved] = {}
+    if absent:
+        started = time.perf_counter()
+        made = dict(zip(absent, _orders(bench, [systems[place] for place in absent], window), strict=True))
+        share = (time.perf_counter() - started) / len(absent)
+        made = {place: Saved(saved.arrays, {"order_s": share}) for place, saved in made.items()}
+    lists = []
+    for place, (system, key) in enumerate(zip(systems, keys, strict=True)):
+        name = f"order of {system.label} on {window.name}"
+        saved = bench.store.saved("measured", name, key, lambda place=place: made[place])  # type: ignore[misc]
+        lists.append(FinalLists(saved.arrays["ranks"], saved.arrays["exposure"]))
+    return lists
+
+
+def _orders(bench: Workbench, systems: Sequence[Then], window: Window) -> list[Saved]:
+    n_items = bench.dataset.n_items
+    ranks: list[list[Int32]] = [[] for _ in systems]
+    exposure = np.zeros((len(systems), n_items), dtype=np.int64)
+    with bench.progress.task(f"{len(systems)} orders of {window.name} lists", len(window)) as task:
+        for start, stop, _, orders in bench.orders(systems, window):
+            truth = window.truth.rows(np.arange(start, stop))
+            for place, ordered in enumerate(orders):
+                ranks[place].append(truth.ranks(ordered))
+                exposure[place] += Exposure.of(ordered, n_items=n_items, cuts=SHOWN).shown[0]
+            task.advance(stop - start)
+    return [Saved({"ranks": _joined(r), "exposure": e}) for r, e in zip(ranks, exposure, strict=True)]
+
+
+def _joined(parts: Sequence[Int32]) -> Int32:
+    out: Int32 = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)
+    return out
+
+
+def oracle_ranks(recalled: Int32, row: Int32) -> Int32:
+    """Return int32 [P]: the ranks that the best possible order would give the recalled pairs of each user."""
+    inside = (recalled > 0).astype(np.int64)
+    running = np.cumsum(inside)
+    first = np.searchsorted(row, row, side="left")
+    before = np.concatenate([[0], running])[first]
+    out: Int32 = np.where(inside > 0, running - before, 0).astype(np.int32)
+    return out
+
+
+def latency(bench: Workbench, system: Union | Then, window: Window, queries: int) -> tuple[list[float], list[float]]:
+    """Return milliseconds of single queries: for recall, and for the re-rank stage (empty for a union)."""
+    recall = system if isinstance(system, Union) else system.recall
+    key = fingerprint("latency", recall_key(bench, recall, window), system, queries)
+
+    def make() -> Saved:
+        stage: list[list[float]] = [[], []]
+        count = min(queries, len(window))
+        chosen = np.linspace(0, max(len(window) - 1, 0), count).astype(int) if count else []
+        for place in [*list(chosen[:2]), *chosen]:  # the first two warm up
+            one = window.queries(int(place), int(place) + 1)
+            begin = time.perf_counter()
+            candidates = bench.retrieve(recall, window, one)
+            middle = time.perf_counter()
+            stage[0].append((middle - begin) * 1e3)
+            if isinstance(system, Then):
+                bench.reorder(system, window, one, candidates)
+                stage[1].append((time.perf_counter() - middle) * 1e3)
+        return Saved({}, {"recall": stage[0][2:], "rerank": stage[1][2:]})
+
+    meta = bench.store.saved("latency", f"latency of {system.label}", key, make).meta
+    return list(meta["recall"]), list(meta["rerank"])
+
+
+def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, Any]]:
+    """Return what a re-ranker leans on: for each feature group its share of the gain, and ndcg@10 lost on valid rows
+    when the group's columns are permuted together."""
+    key = fingerprint("importance", bench.reranker_key(system), max_rows)
+
+    def make() -> Saved:
+        model = bench.reranker(system)
+        groups = {
+            group.label: list(bench.group(group, system.recall, bench.windows.valid).names)
+            for group in cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features)
+        }
+        rows = bench.valid_rows(system, max_rows)
+        drops = permutation_importance(model, rows, groups, seed=derive(bench.seed, "importance"))
+        gain = gain_by_group(getattr(model, "gain", {}), groups)
+        total = sum(gain.values()) or 1.0
+        records = [
+            {"group": g, "gain": gain[g] / total, "permutation": drops[g]["drop"], "sd": drops[g]["sd"]}
+            for g, names in groups.items()
+            if names
+        ]
+        return Saved({}, {"groups": records})
+
+    saved = bench.store.saved("importance", f"importance in {system.label}", key, make)
+    return [dict(record) for record in saved.meta["groups"]]

@@ -1,0 +1,280 @@
+"""The run folder: written beside its place, then moved, so that nothing is left half-written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stagelens.pipeline.core import Dataset, Split
+from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.evaluate.cost import Phases
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.experiment.arms import Plan
+from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.summary import Measured, user_rows
+from stagelens.pipeline.progress import Progress
+from stagelens.pipeline.recipe import dump, fingerprint
+from stagelens.pipeline.store import Store
+from stagelens.pipeline.workbench import Workbench
+
+LIBRARIES = (
+    "stagelens numpy scipy pandas pyarrow numba pydantic lightgbm faiss-cpu faiss-gpu-cu12 torch"
+).split()
+FILES = ("config.toml", "manifest.json", "summary.json", "measurements.parquet", "comparisons.parquet")
+
+
+def default_store() -> Path:
+    """Return where artefacts are kept: ``STAGELENS_STORE``, else ``runs/.store`` below the working folder."""
+    return Path(os.environ.get("STAGELENS_STORE") or "runs/.store")
+
+
+def study_fingerprint(study: Study, dataset: Dataset, split: Split) -> str:
+    """Return the hash of everything that the results follow from (not: name, device, block size, exports)."""
+    options = study.model_dump(mode="json", exclude={"name", "device", "block", "output"})
+    options["data"].pop("path")
+    return fingerprint("study", options, dataset.name, dataset.hashes(), split.fingerprint())
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run is written."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, out: Path | None, name: str, key: str) -> RunFolder:
+        """Choose the folder and refuse one that holds something else.
+
+        Raises:
+            ConfigError: ``out`` is a file, or a folder that is neither empty nor the run of the same study.
+        """
+        path = out if out is not None else Path("runs") / f"{name}-{key[:8]}"
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"--out {path} is a file; name a folder that is new, empty or the same study's")
+        if path.is_dir() and any(path.iterdir()):
+            try:
+                held = json.loads((path / "summary.json").read_text()).get("fingerprint", "")
+            except (OSError, ValueError):
+                held = ""
+            if held != key:
+                what = f"the run {held[:8]}" if held else "files that are no run"
+                raise ConfigError(
+                    f"--out {path} holds {what}; this study is {key[:8]}. Nothing was changed: name another folder"
+                )
+        return cls(path)
+
+    def write(
+        self,
+        study: Study,
+        summary: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        records: Sequence[Mapping[str, Any]],
+        measured: Mapping[tuple[str, str, str], Measured],
+        truth: Truth,
+        dataset: Dataset,
+        split: Split,
+        bench: Workbench,
+        progress: Progress,
+    ) -> None:
+        """Write every file beside the folder, then move it into place."""
+        import pandas as pd
+
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            (partial / "config.toml").write_text(to_toml(study.model_dump(mode="json")), encoding="utf-8")
+            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str), encoding="utf-8")
+            (partial / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+            pd.DataFrame(list(records)).to_parquet(partial / "comparisons.parquet", index=False)
+            write_measurements(
+                partial / "measurements.parquet", list(measured.values()), truth, dataset, split, study
+            )
+            if study.output.candidates or study.output.trec:
+                from stagelens.pipeline.experiment.exports import export_lists
+
+                export_lists(partial, study, list(measured.values()), bench, progress)
+            if self.path.is_dir():
+                for file in sorted(partial.iterdir()):
+                    file.replace(self.path / file.name)
+                partial.rmdir()
+            else:
+                partial.rename(self.path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def write_measurements(
+    path: Path, measured: Sequence[Measured], truth: Truth, dataset: Dataset, split: Split, study: Study
+) -> None:
+    """Write one row per user, system, metric and seed, in chunks so that memory stays flat."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    user_id = pa.array(dataset.users[truth.user])
+    degree = pa.array(split.train.user_degree()[truth.user].astype(np.int32))
+    relevant = pa.array(truth.count.astype(np.int32))
+    text = pa.dictionary(pa.int16(), pa.string())
+    schema = pa.schema(
+        [
+            ("user_id", user_id.type),
+            ("system", text),
+            ("stage", text),
+            ("view", text),
+            ("metric", text),
+            ("k", pa.int32()),
+            ("seed", pa.int64()),
+            ("value", pa.float64()),
+            ("user_degree", pa.int32()),
+            ("n_relevant", pa.int32()),
+        ]
+    )
+
+    def same(value: str, n: int) -> Any:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int16)), [value])
+
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for one in measured:
+            if not one.arm.shown:
+                continue
+            for seed, name, places, values in user_rows(one, truth, study.measure, study.seeds):
+                metric, _, k = name.partition("@")
+                n = len(places)
+                columns = [
+                    user_id.take(pa.array(places)),
+                    same(one.arm.name, n),
+                    same(one.arm.stage, n),
+                    same(one.arm.view, n),
+                    same(metric, n),
+                    pa.array(np.full(n, int(k or 0), dtype=np.int32)),
+                    pa.array(np.full(n, seed, dtype=np.int64)),
+                    pa.array(values),
+                    degree.take(pa.array(places)),
+                    relevant.take(pa.array(places)),
+                ]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def manifest_of(
+    study: Study,
+    dataset: Dataset,
+    split: Split,
+    plan: Plan,
+    benches: Sequence[Workbench],
+    measured: Mapping[tuple[str, str, str], Measured],
+    margins: Mapping[tuple[str, str, str], float],
+    opened: int,
+    phases: Phases,
+    store: Store,
+    estimate_s: float,
+) -> dict[str, Any]:
+    """Return ``manifest.json``: what was made from what, by which versions, at what cost."""
+    bench = benches[0]
+    return {
+        "versions": {name: version for name in LIBRARIES if (version := _version(name))},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "seeds": list(study.seeds),
+        "dataset": dataset.hashes(),
+        "split": {
+            "kind": split.kind,
+            "hash": split.fingerprint(),
+            "refit": bench.windows.refit,
+            "history": len(split.history),
+            "labels": len(split.labels),
+            "valid": len(split.valid),
+            "test": len(split.test),
+        },
+        "treatments": _treatments(dataset, benches),
+        "test_opened": opened,
+        "margins": {"/".join(key): value for key, value in margins.items()},
+        "weights": {
+            arm.recall.label: dict(
+                zip([part.label for part in arm.recall.parts], bench.weights(arm.recall), strict=True)
+            )
+            for arm in plan.arms
+        },
+        "lists": {"/".join(key): one.sets[0].digest for key, one in measured.items()},
+        "training_lists": bench.lost_counts,
+        "systems": {"/".join(arm.key): dump(arm.system) for arm in plan.arms},
+        "estimate_s": estimate_s,
+        "phases": [
+            {"name": p.name, "wall_s": p.wall_s, "cpu_s": p.cpu_s, "peak_bytes": p.peak_bytes} for p in phases.done
+        ],
+        "peak_bytes": max((phase.peak_bytes for phase in phases.done), default=0),
+        "made": sum(entry.made for entry in store.ledger.values()),
+        "artefacts": [
+            {"kind": e.kind, "name": e.name, "key": e.key, "made": e.made, "wall_s": e.wall_s}
+            for e in store.ledger.values()
+        ],
+    }
+
+
+def _treatments(dataset: Dataset, benches: Sequence[Workbench]) -> list[dict[str, Any]]:
+    from stagelens.pipeline.data.knockout import fixed_points
+
+    found = []
+    for bench in benches:
+        for name, table in bench.dataset.modalities.items():
+            base, mark, _ = name.partition("~")
+            if mark and base in dataset.modalities:
+                before = dataset.modalities[base]
+                found.append(
+                    {
+                        "name": name,
+                        "seed": bench.seed,
+                        "before": before.digest,
+                        "after": table.digest,
+                        "fixed_points": float(fixed_points(before, table)),
+                    }
+                )
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """Return plain data as TOML; entries that are None are left out."""
+    plain: list[str] = []
+    tables: list[str] = []
+    for key, value in table.items():
+        if isinstance(value, Mapping) and key not in ("content", "reranker"):
+            tables.append(_section(key, value))
+        elif value is not None:
+            plain.append(f"{_key(key)} = {_literal(value)}")
+    return "\n".join([*plain, "", *tables])
+
+
+def _section(name: str, table: Mapping[str, Any]) -> str:
+    lines = [f"{_key(key)} = {_literal(value)}" for key, value in table.items() if value is not None]
+    return "\n".join([f"[{name}]", *lines, ""])
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_key(str(k))} = {_literal(v)}" for k, v in value.items() if v is not None)
+        return "{" + inner + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_literal(part) for part in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value)

@@ -1,0 +1,268 @@
+"""From ranks to what is reported: systems, comparisons and per-user rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stagelens.pipeline.core import Bool, Float64, Int32, Int64
+from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.evaluate.cost import Latency
+from stagelens.pipeline.evaluate.corrections import benjamini_hochberg, holm
+from stagelens.pipeline.evaluate.lists import value_hit
+from stagelens.pipeline.evaluate.losses import CLASSES, Losses, partition
+from stagelens.pipeline.evaluate.metrics import contributions, measure
+from stagelens.pipeline.evaluate.resampling import rank_test
+from stagelens.pipeline.evaluate.significance import Interval, Paired, interval, judge
+from stagelens.pipeline.evaluate.slices import Slice, slice_metric
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
+from stagelens.pipeline.experiment.measure import CandidateSet, oracle_ranks
+from stagelens.pipeline.experiment.options import MeasureOptions
+
+FINAL_K = 10
+"""Length of the final list that losses at and after the re-rank stage refer to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One arm on one window.
+
+    Attributes:
+        arm: Which.
+        ranks: int32 [S, P]: the arm's own order, one row a seed.
+        sets: S candidate sets, those of the arm's recall.
+        exposure: int64 [S, I]: how often each item stands in the first 10.
+        cost: As in ``summary.json``.
+        importance: One record a feature group, where the arm has them.
+    """
+
+    arm: Arm
+    ranks: Int32
+    sets: tuple[CandidateSet, ...]
+    exposure: Int64
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    importance: Sequence[Mapping[str, Any]] = ()
+
+
+def primary_metric(arm: Arm) -> str:
+    """Return the metric of the arm's stage that verdicts are about."""
+    return f"recall@{arm.recall.size}" if arm.stage == "recall" else f"ndcg@{FINAL_K}"
+
+
+def metric_names(arm: Arm, options: MeasureOptions) -> list[str]:
+    """Return the per-user metrics of an arm."""
+    size = arm.recall.size
+    recalls = [f"recall@{k}" for k in sorted({*options.recall_k, size}) if k <= size]
+    if arm.stage == "recall":
+        return recalls
+    kinds = ("ndcg", "hit", "recall", "mrr", "map", "precision")
+    names = [f"{kind}@{k}" for kind in kinds for k in sorted({*options.rank_k, FINAL_K}) if k <= size]
+    return [*names, *(name for name in recalls if name == f"recall@{size}" and name not in names)]
+
+
+def losses_of(measured: Measured, truth: Truth) -> list[Losses]:
+    """Return the loss partition of every seed; at the recall stage k = size."""
+    k = measured.arm.recall.size if measured.arm.stage == "recall" else FINAL_K
+    return [
+        partition(ranks, found.ranks > 0, found.exact, found.reachable, truth, k)
+        for ranks, found in zip(measured.ranks, measured.sets, strict=True)
+    ]
+
+
+def system_record(
+    measured: Measured,
+    truth: Truth,
+    options: MeasureOptions,
+    degree: Int64,
+    parts: Sequence[Slice],
+) -> dict[str, Any]:
+    """Return one entry of ``systems``."""
+    arm = measured.arm
+    losses = [one.mean() for one in losses_of(measured, truth)]
+    sections = {name: float(np.mean([one[name] for one in losses])) for name in (*CLASSES, "index_gain")}
+    k = arm.recall.size if arm.stage == "recall" else FINAL_K
+    primary = primary_metric(arm)
+    slices = [
+        {
+            "slice": found.slice,
+            "value": found.value,
+            "metric": found.metric,
+            "mean": found.mean,
+            "low": found.low,
+            "high": found.high,
+            "n": found.n,
+        }
+        for part in parts
+        for found in slice_metric(measured.ranks, truth, [primary], part, options.alpha)
+    ]
+    record: dict[str, Any] = {
+        "system": arm.name,
+        "stage": arm.stage,
+        "modalities": list(arm.modalities),
+        "integration": arm.integration,
+        "metrics": _metrics(measured, truth, options, degree),
+        "losses": {"k": k, "size": arm.recall.size, **sections},
+        "slices": slices,
+        "cost": dict(measured.cost),
+    }
+    if measured.importance:
+        record["importance"] = list(measured.importance)
+    return record
+
+
+def _metrics(measured: Measured, truth: Truth, options: MeasureOptions, degree: Int64) -> dict[str, Any]:
+    arm, n = measured.arm, len(truth)
+    found: dict[str, Any] = {}
+    for name in metric_names(arm, options):
+        values = np.stack([contributions(ranks, truth, name) for ranks in measured.ranks])
+        found[name] = _estimate(interval(values, truth, options.alpha))
+    if arm.stage != "recall":
+        best = np.stack([oracle_ranks(one.ranks, truth.pair_row) for one in measured.sets])
+        values = np.stack([contributions(ranks, truth, "ndcg@10") for ranks in best])
+        found["ceiling_ndcg@10"] = _estimate(interval(values, truth, options.alpha))
+        values = np.stack([value_hit(ranks, truth, FINAL_K) for ranks in measured.ranks])
+        found["value_hit@10"] = _estimate(interval(values, truth, options.alpha))
+        inside = np.logical_and.reduce([_recalled_users(one, truth) for one in measured.sets])
+        values = np.stack([contributions(ranks, truth, "ndcg@10") for ranks in measured.ranks])
+        found["recalled_ndcg@10"] = _estimate(interval(values, truth, options.alpha, inside))
+    for name in sorted({name for one in measured.sets for name in one.agreement}):
+        mean = float(np.mean([one.agreement[name] for one in measured.sets]))
+        worst = found.get(f"agreement@{min(100, arm.recall.size)}", {"mean": math.inf})["mean"]
+        if mean < worst:  # the least exact of several approximate channels
+            found[f"agreement@{min(100, arm.recall.size)}"] = _single(mean, n)
+    shown = measured.exposure.astype(np.float64)
+    found["coverage@10"] = _single(float((shown > 0).mean()), n)
+    found["popularity@10"] = _single(float((shown @ degree / np.maximum(shown.sum(axis=1), 1)).mean()), n)
+    found["filled_share"] = _single(float(np.mean([one.filled for one in measured.sets])), n)
+    found["tied_share"] = _single(float(np.mean([one.tied for one in measured.sets])), n)
+    return found
+
+
+def _recalled_users(found: CandidateSet, truth: Truth) -> Bool:
+    """Return bool [P]: pairs of users with at least one recalled item."""
+    users = np.bincount(truth.pair_row, weights=found.ranks > 0, minlength=len(truth)) > 0
+    return np.asarray(users[truth.pair_row])
+
+
+def _estimate(value: Interval) -> dict[str, Any]:
+    return {"mean": _known(value.mean), "low": _known(value.low), "high": _known(value.high), "n": value.n}
+
+
+def _single(mean: float, n: int) -> dict[str, Any]:
+    return {"mean": _known(mean), "low": None, "high": None, "n": n}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) or math.isinf(value) else float(value)
+
+
+def margin_of(text: str, valid_mean: float) -> float:
+    """Return the smallest effect that matters, in metric units.
+
+    Raises:
+        ConfigError: Neither a share (``2%``) nor a number above 0.
+    """
+    share = text.strip().endswith("%")
+    try:
+        value = float(text.strip().rstrip("%"))
+    except ValueError:
+        value = -1.0
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(
+            f"measure.margin = {text!r}: write a share of the baseline's valid mean, like 2%, or metric units, "
+            "like 0.001; above 0"
+        )
+    return value / 100.0 * valid_mean if share else value
+
+
+def comparison_records(
+    plan: Plan,
+    measured: Mapping[tuple[str, str, str], Measured],
+    margins: Mapping[tuple[str, str, str], float],
+    truth: Truth,
+    options: MeasureOptions,
+) -> list[dict[str, Any]]:
+    """Judge the family of all comparisons and return the entries of ``comparisons``, with more for the file."""
+
+    def values(key: tuple[str, str, str], metric: str) -> Float64:
+        return np.stack([contributions(ranks, truth, metric) for ranks in measured[key].ranks])
+
+    family = [
+        Paired(values(c.system, c.metric) - values(c.baseline, c.metric), margins[c.baseline])
+        for c in plan.comparisons
+    ]
+    judged = judge(family, truth, alpha=options.alpha, draws=options.draws)
+    holm_p = holm(np.array([one.p for one in judged]))
+    bh_p = benjamini_hochberg(np.array([one.p for one in judged]))
+    records = []
+    for place, (comparison, one) in enumerate(zip(plan.comparisons, judged, strict=True)):
+        record: dict[str, Any] = {
+            "baseline": comparison.baseline[2],
+            "system": comparison.system[2],
+            "stage": comparison.system[0],
+            "metric": comparison.metric,
+            "contrast": comparison.contrast,
+            "slice": None,
+            "primary": True,
+            "n": one.n,
+            "seeds": one.seeds,
+            "difference": _known(one.difference),
+            "low": _known(one.low),
+            "high": _known(one.high),
+            "p": _known(one.p),
+            "p_adjusted": _known(one.p_adjusted),
+            "margin": _known(one.margin),
+            "detectable": _known(one.detectable),
+            "verdict": one.verdict,
+            "se": _known(one.se),
+            "df": _known(one.df),
+            "p_user": _known(one.p_user),
+            "p_sign_flip": _known(one.p_sign_flip),
+            "p_holm": _known(float(holm_p[place])),
+            "p_bh": _known(float(bh_p[place])),
+            "p_rank": _rank_p(comparison, measured, truth),
+            "view": comparison.system[1],
+        }
+        records.append(record)
+    return records
+
+
+IN_SUMMARY = (
+    "baseline system stage metric contrast slice primary n seeds difference low high p p_adjusted margin detectable "
+    "verdict"
+).split()
+
+
+def _rank_p(
+    comparison: Comparison, measured: Mapping[tuple[str, str, str], Measured], truth: Truth
+) -> float | None:
+    """Return the exact rank test of the real system against its permuted copies, where there are several."""
+    if len(comparison.copies) < 2:
+        return None
+
+    def mean(key: tuple[str, str, str]) -> float:
+        ranks = measured[key].ranks
+        return float(np.mean([measure(one, truth, [comparison.metric]).mean() for one in ranks]))
+
+    return float(rank_test(mean(comparison.system), [mean(key) for key in comparison.copies]))
+
+
+def user_rows(
+    measured: Measured, truth: Truth, options: MeasureOptions, seeds: Sequence[int], step: int = 20_000
+) -> Iterator[tuple[int, str, Int64, Float64]]:
+    """Yield (seed, metric, places of users in the truth, values) for ``measurements.parquet``, losses included."""
+    names = metric_names(measured.arm, options)
+    for seed, ranks, losses in zip(seeds, measured.ranks, losses_of(measured, truth), strict=True):
+        values = measure(ranks, truth, names)
+        shares = np.column_stack([losses.shares, losses.index_gain])
+        columns = [*names, *(f"loss_{name}@{losses.k}" for name in (*CLASSES, "index_gain"))]
+        table = np.column_stack([values, shares])
+        for start in range(0, len(truth), step):
+            places = np.arange(start, min(start + step, len(truth)), dtype=np.int64)
+            for column, name in enumerate(columns):
+                yield seed, name, places, table[places, column]

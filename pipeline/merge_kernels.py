@@ -1,0 +1,163 @@
+"""The hot loops of merging channel lists (numba; imported only inside functions)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+RRF, QUOTA, ROUND_ROBIN = 0, 1, 2
+
+
+@njit(cache=True, nogil=True)
+def _merged_scores(
+    item: Any, q: int, weight: Any, order: Any, mode: int, rrf_k: float, quota: Any, slot: Any, found: Any, value: Any
+) -> int:
+    """Collect the distinct items of query ``q`` with their merge score; return how many there are.
+
+    ``order`` is the channels' alphabetical order, so that the sum does not depend on how they were given.
+    """
+    count = 0
+    for c in order:
+        if weight[c] <= 0.0:
+            continue
+        for k in range(item.shape[2]):
+            code = item[c, q, k]
+            if code < 0:
+                break
+            place = slot[code]
+            if place < 0:
+                place = count
+                slot[code] = place
+                found[place] = code
+                value[place] = 0.0 if mode == 0 else -1.0e18
+                count += 1
+            if mode == 0:
+                value[place] += weight[c] / (rrf_k + k + 1)
+            else:
+                bonus = 1.0e9 if (mode == 1 and k < quota[c]) else 0.0
+                value[place] = max(value[place], bonus - (k + 1))
+    return count
+
+
+@njit(cache=True, nogil=True)
+def merge(
+    item: Any,
+    channel_score: Any,
+    weight: Any,
+    order: Any,
+    mode: int,
+    rrf_k: float,
+    quota: Any,
+    tie: Any,
+    filler: Any,
+    seen_indptr: Any,
+    seen_items: Any,
+    size: int,
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Merge lists [C, Q, D] into [Q, size] with evidence; return also the number of filled places [Q]."""
+    n_channels, n_queries, depth = item.shape
+    out_item = np.full((n_queries, size), -1, np.int32)
+    out_score = np.full((n_queries, size), -np.inf, np.float32)
+    out_evidence = np.full((n_queries, size, n_channels), np.nan, np.float32)
+    out_rank = np.zeros((n_queries, size, n_channels), np.int32)
+    filled = np.zeros(n_queries, np.int32)
+    slot = np.full(len(tie), -1, np.int32)
+    found = np.empty(n_channels * depth, np.int32)
+    value = np.empty(n_channels * depth, np.float64)
+    for q in range(n_queries):
+        count = _merged_scores(item, q, weight, order, mode, rrf_k, quota, slot, found, value)
+        by_tie = np.argsort(tie[found[:count]], kind="mergesort")
+        best = by_tie[np.argsort(-value[:count][by_tie], kind="mergesort")]
+        for place in range(count):
+            slot[found[place]] = -1
+        taken = min(count, size)
+        for place in range(taken):
+            code = found[best[place]]
+            out_item[q, place] = code
+            out_score[q, place] = value[best[place]]
+            slot[code] = place
+        for c in range(n_channels):
+            for k in range(depth):
+                code = item[c, q, k]
+                if code < 0:
+                    break
+                place = slot[code]
+                if place >= 0:
+                    out_evidence[q, place, c] = channel_score[c, q, k]
+                    out_rank[q, place, c] = k + 1
+        if taken < size:
+            for s in range(seen_indptr[q], seen_indptr[q + 1]):
+                slot[seen_items[s]] = size
+            last = taken
+            for code in filler:
+                if last == size:
+                    break
+                if slot[code] < 0:
+                    out_item[q, last] = code
+                    out_score[q, last] = -(last - taken + 1.0)
+                    last += 1
+            filled[q] = last - taken
+            if mode != 0 and taken > 0:  # ranks as scores are negative: keep the fill below them
+                for place in range(taken, last):
+                    out_score[q, place] += min(out_score[q, taken - 1], np.float32(0.0))
+            for s in range(seen_indptr[q], seen_indptr[q + 1]):
+                slot[seen_items[s]] = -1
+        for place in range(taken):
+            slot[out_item[q, place]] = -1
+    return out_item, out_score, out_evidence, out_rank, filled
+
+
+@njit(cache=True, nogil=True)
+def merged_ranks(
+    item: Any,
+    weight: Any,
+    order: Any,
+    rrf_k: float,
+    tie: Any,
+    filler_place: Any,
+    seen_indptr: Any,
+    seen_items: Any,
+    pair_indptr: Any,
+    pair_item: Any,
+    size: int,
+) -> Any:
+    """Rank of every relevant pair in the reciprocal-rank merge of size ``size``, without building the lists."""
+    n_channels, n_queries, depth = item.shape
+    ranks = np.zeros(len(pair_item), np.int32)
+    slot = np.full(len(tie), -1, np.int32)
+    found = np.empty(n_channels * depth, np.int32)
+    value = np.empty(n_channels * depth, np.float64)
+    quota = np.zeros(n_channels, np.int64)
+    for q in range(n_queries):
+        count = _merged_scores(item, q, weight, order, 0, rrf_k, quota, slot, found, value)
+        for p in range(pair_indptr[q], pair_indptr[q + 1]):
+            code = pair_item[p]
+            place = slot[code]
+            if place >= 0:
+                ahead = 0
+                for other in range(count):
+                    if value[other] > value[place] or (
+                        value[other] == value[place] and tie[found[other]] < tie[code]
+                    ):
+                        ahead += 1
+                if ahead < size:
+                    ranks[p] = ahead + 1
+            elif count < size:
+                seen = False
+                ahead = filler_place[code]
+                for s in range(seen_indptr[q], seen_indptr[q + 1]):
+                    if seen_items[s] == code:
+                        seen = True
+                        break
+                    if filler_place[seen_items[s]] < filler_place[code]:
+                        ahead -= 1
+                for other in range(count):
+                    if filler_place[found[other]] < filler_place[code]:
+                        ahead -= 1
+                if not seen and count + ahead < size:
+                    ranks[p] = count + ahead + 1
+        for place in range(count):
+            slot[found[place]] = -1
+    return ranks

@@ -1,0 +1,147 @@
+"""The training windows: who is fitted on what, asked with what, and judged by what.
+
+Everything in a training row is computed without that row's fold or window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from stagelens.pipeline.core import Int32, Interactions, Lists, Queries, Split, content_hash
+from stagelens.pipeline.data.splits import folds
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.seeds import derive
+
+Refit = Literal["none", "full", "cross"]
+Which = Literal["train", "train+valid"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One set of queries with the recall that may answer them and the truth that judges the answers.
+
+    Attributes:
+        name: ``labels``, ``fold 1``, ..., ``valid``, ``test``.
+        fit: What recall and feature groups are fitted on.
+        input: The query input.
+        mask: What must not be returned.
+        target: The relevant pairs.
+        tie: int32 [I], the seeded order that breaks ties.
+    """
+
+    name: str
+    fit: Interactions
+    input: Interactions
+    mask: Interactions
+    target: Interactions
+    tie: Int32
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The relevant items of every user of the window."""
+        return Truth.of(self.target)
+
+    @cached_property
+    def _history(self) -> Lists:
+        return self.input.lists()
+
+    @cached_property
+    def _seen(self) -> Lists:
+        return self.mask.lists()
+
+    @cached_property
+    def fit_key(self) -> str:
+        """Fingerprint of the fit window."""
+        return self.fit.fingerprint()
+
+    @cached_property
+    def key(self) -> str:
+        """Fingerprint of everything."""
+        parts = (self.fit_key, self.input.fingerprint(), self.mask.fingerprint(), self.target.fingerprint())
+        return content_hash(*parts, self.tie)
+
+    def __len__(self) -> int:
+        return len(self.truth.user)
+
+    def queries(self, start: int, stop: int) -> Queries:
+        """Return the queries of the users at these places of ``truth.user``."""
+        users = self.truth.user[start:stop]
+        return Queries(users, self._history.rows(users), self._seen.rows(users).sorted(), self.tie)
+
+    def blocks(self, size: int, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Yield (start, stop) of consecutive blocks."""
+        for begin in range(start, len(self), size):
+            yield begin, min(begin + size, len(self))
+
+    def only(self, users: Int32) -> Window:
+        """Return the window for these users only."""
+        keep = np.isin(self.target.user, users)
+        return Window(self.name, self.fit, self.input, self.mask, self.target.where(keep), self.tie)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one split under one protocol and seed.
+
+    Attributes:
+        refit: The refit in force.
+        rows: Windows whose candidates become training rows.
+        valid: Chooses weights and stops early; asked of the recall that serves test.
+        test: Opened once per study.
+    """
+
+    refit: Refit
+    rows: tuple[Window, ...]
+    valid: Window
+    test: Window
+
+
+def resolve_refit(refit: Literal["auto", "none", "full", "cross"], split: Split) -> Refit:
+    """Return the refit in force: with a real clock ``full``, otherwise ``cross``."""
+    if refit == "auto":
+        return "full" if split.clock == "real" and split.kind == "global-time" else "cross"
+    return refit
+
+
+def windows_of(
+    split: Split,
+    tie: Int32,
+    *,
+    refit: Refit,
+    n_folds: int = 5,
+    fit_on: Which = "train",
+    input_on: Which = "train",
+    mask: Which = "train+valid",
+    seed: int = 0,
+) -> Windows:
+    """Lay out the windows.
+
+    ``none``: recall fitted on history serves everything. ``full``: rows from history-recall, then recall is refitted
+    on train. ``cross``: folds of train; out-of-fold recall gives rows; recall refitted on all of train serves.
+    ``fit_on``, ``input_on`` and ``mask`` concern test; valid always sees train alone.
+    """
+    train = split.train
+    serving = split.history if refit == "none" else train
+    longer = train.merged(split.valid) if "train+valid" in (fit_on, input_on, mask) else train
+
+    def chosen(which: Which, short: Interactions) -> Interactions:
+        return longer if which == "train+valid" else short
+
+    if refit == "cross":
+        place = folds(train, n_folds, seed=derive(seed, "folds"))
+        rows = []
+        for fold in range(n_folds):
+            rest, held = train.where(place != fold), train.where(place == fold)
+            rows.append(Window(f"fold {fold + 1}", rest, rest, rest, held, tie))
+    else:
+        rows = [Window("labels", split.history, split.history, split.history, split.labels, tie)]
+    valid = Window("valid", serving, train, train, split.valid, tie)
+    test = Window(
+        "test", chosen(fit_on, serving), chosen(input_on, train), chosen(mask, train), split.test, tie
+    )
+    return Windows(refit, tuple(rows), valid, test)

@@ -1,0 +1,560 @@
+"""Fits, lists, rows and orders for one data set, split, protocol and seed.
+
+Everything goes through the store under the fingerprint of what it is made from, so arms that share a part share its
+work, a killed run continues, and a repeated run fits nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from stagelens.pipeline.compose import Then, Union
+from stagelens.pipeline.contracts import (
+    Channel,
+    FeatureGroup,
+    FittedChannel,
+    FittedFeatureGroup,
+    FittedReranker,
+    Reranker,
+    Saved,
+)
+from stagelens.pipeline.core import (
+    Bool,
+    Candidates,
+    Dataset,
+    Features,
+    Float32,
+    Int32,
+    Queries,
+    Rows,
+    Split,
+    content_hash,
+)
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.merge import choose_weights, completed, merge_lists, popularity_order
+from stagelens.pipeline.progress import Progress, Silent
+from stagelens.pipeline.recipe import Recipe, fingerprint
+from stagelens.pipeline.rows import choose_users, joined, no_rows, rows_of
+from stagelens.pipeline.seeds import derive, generator, tie_order
+from stagelens.pipeline.store import LedgerEntry, RowFiles, Store
+from stagelens.pipeline.windows import Refit, Which, Window, Windows, resolve_refit, windows_of
+
+WEIGHT_USERS = 10_000
+"""Valid users on whom merge weights are chosen, at most (a seeded sample)."""
+CELLS = 200_000
+"""Candidates whose features are in memory at once; keeps memory flat in the number of users."""
+KEPT_FITS = 12
+
+
+def temporary_store() -> Path:
+    """Return a folder for artefacts that end with the process's temporary files."""
+    return Path(tempfile.mkdtemp(prefix="stagelens-"))
+
+
+@dataclass
+class Workbench:
+    """What a study works with; see the module.
+
+    Attributes:
+        dataset: With treated modalities under names of their own.
+        windows: Laid out by the protocol.
+        seed: The study seed.
+        store: Artefacts and the ledger.
+        lost: What happens to positives of training rows that recall lost.
+        max_rows: Training rows at most.
+        block: Users asked of a channel at once.
+        lost_counts: Per union label: positives of the training lists and how many of them recall lost.
+        fit_seconds: Fingerprint of a fit -> seconds it took when it was made.
+    """
+
+    dataset: Dataset
+    windows: Windows
+    seed: int
+    store: Store
+    lost: Literal["drop", "inject", "weight"] = "drop"
+    max_rows: int = 1_000_000
+    block: int = 8192
+    progress: Progress = field(default_factory=Silent)
+    lost_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    fit_seconds: dict[str, float] = field(default_factory=dict)
+    _fits: OrderedDict[str, FittedChannel] = field(default_factory=OrderedDict)
+    _groups: OrderedDict[str, FittedFeatureGroup] = field(default_factory=OrderedDict)
+    _rerankers: dict[str, FittedReranker] = field(default_factory=dict)
+    _rows: tuple[str, Rows, Rows] | None = None
+    _fillers: dict[str, Int32] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        split: Split,
+        *,
+        seed: int,
+        store: Store | Path,
+        refit: Literal["auto", "none", "full", "cross"] = "auto",
+        n_folds: int = 5,
+        fit_on: Which = "train",
+        input_on: Which = "train",
+        mask: Which = "train+valid",
+        lost: Literal["drop", "inject", "weight"] = "drop",
+        max_rows: int = 1_000_000,
+        block: int = 8192,
+        progress: Progress | None = None,
+    ) -> Workbench:
+        """Lay out the windows of a split and open the store."""
+        in_force: Refit = resolve_refit(refit, split)
+        windows = windows_of(
+            split,
+            tie_order(seed, dataset.n_items),
+            refit=in_force,
+            n_folds=n_folds,
+            fit_on=fit_on,
+            input_on=input_on,
+            mask=mask,
+            seed=seed,
+        )
+        return cls(
+            dataset,
+            windows,
+            seed,
+            store if isinstance(store, Store) else Store(store),
+            lost,
+            max_rows,
+            block,
+            progress or Silent(),
+        )
+
+    # ---------------------------------------------------------------- recall
+
+    def _hashes(self, part: Recipe) -> list[str]:
+        return [self.dataset.training(self.windows.test.fit).modality(name).digest for name in sorted(part.reads)]
+
+    def fit_key(self, part: Recipe, window: Window) -> str:
+        """Return the fingerprint of a channel fitted on the fit window."""
+        seed = self.seed if part.seeded else None
+        return fingerprint("fit", part, window.fit_key, self._hashes(part), part.inputs(), seed)
+
+    def fitted(self, part: Recipe, window: Window) -> FittedChannel:
+        """Return a channel fitted on the fit window."""
+        key = self.fit_key(part, window)
+        if key not in self._fits:
+            channel = cast(Channel, part)
+            data = self.dataset.training(window.fit)
+            seed = derive(self.seed, "recall", part.label)
+            saved = self.store.saved(
+                "fit", f"{part.label} on {window.name}", key, lambda: channel.fit(data, seed=seed).save()
+            )
+            self._fits[key] = channel.load(saved)
+            self.fit_seconds[key] = float(saved.meta["wall_s"])
+            while len(self._fits) > KEPT_FITS:
+                self._fits.popitem(last=False)
+        self._fits.move_to_end(key)
+        return self._fits[key]
+
+    def lists(self, part: Recipe, window: Window, depth: int) -> RowFiles:
+        """Return one channel's lists for every query of a window, on disk."""
+        key = fingerprint("lists", self.fit_key(part, window), window.key, depth)
+
+        def blocks(done: int) -> Iterator[Mapping[str, Any]]:
+            fitted = self.fitted(part, window)
+            with self.progress.task(f"{part.label}: {window.name} lists", len(window) - done) as task:
+                for start, stop in window.blocks(self.block, done):
+                    found = fitted.retrieve(window.queries(start, stop), depth)
+                    task.advance(stop - start)
+                    yield {"item": found.item, "score": found.score}
+
+        columns = {"item": ("int32", depth), "score": ("float32", depth)}
+        return self.store.rows("lists", f"{part.label} for {window.name}", key, len(window), columns, blocks)
+
+    def filler(self, window: Window) -> Int32:
+        """Return int32 [I], the catalogue in the order that fills short lists."""
+        key = window.fit_key
+        if key not in self._fillers:
+            self._fillers[key] = popularity_order(window.fit.item_degree(), window.tie)
+        return self._fillers[key]
+
+    def weights(self, recall: Union) -> tuple[float, ...]:
+        """Return the merge weights, chosen on valid where the union says so."""
+        if isinstance(recall.weights, tuple):
+            return recall.weights
+        if recall.weights == "equal" or recall.merge != "rrf" or len(recall.parts) == 1:
+            return tuple(1.0 for _ in recall.parts)
+        valid = self.windows.valid
+        keys = [self.fit_key(part, valid) for part in recall.parts]
+        key = fingerprint("weights", keys, recall.size, recall.rrf_k, valid.key)
+
+        def make() -> Saved:
+            places = np.arange(len(valid))
+            if len(places) > WEIGHT_USERS:
+                places = np.sort(generator(0, "weight-users").choice(places, WEIGHT_USERS, replace=False))
+            item = np.stack([self._taken(part, valid, recall.size, places) for part in recall.parts])
+            chosen, value, trials = choose_weights(
+                tuple(part.label for part in recall.parts),
+                item,
+                _all_queries(valid).rows(places),
+                valid.truth.rows(places),
+                size=recall.size,
+                filler=self.filler(valid),
+                rrf_k=recall.rrf_k,
+                seed=derive(self.seed, "merge-weights"),
+            )
+            return Saved({}, {"weights": list(chosen), "valid_recall": value, "trials": trials})
+
+        meta = self.store.saved("weights", f"weights of {recall.label}", key, make).meta
+        return tuple(float(weight) for weight in meta["weights"])
+
+    def _taken(self, part: Recipe, window: Window, depth: int, places: Any) -> Int32:
+        files = self.lists(part, window, depth)
+        taken = [
+            files.read("item", start, stop)[places[(places >= start) & (places < stop)] - start]
+            for start, stop in window.blocks(self.block)
+        ]
+        out: Int32 = np.concatenate(taken)
+        return out
+
+    def candidates(
+        self, recall: Union, window: Window, start: int, stop: int, weights: tuple[float, ...] | None = None
+    ) -> tuple[Candidates, Int32]:
+        """Return the merged lists of the queries [start, stop) and how many places of each were filled.
+
+        ``weights`` replaces those of the union (a shadow run with exact indexes keeps the weights it shadows).
+        """
+        files = [self.lists(part, window, recall.size) for part in recall.parts]
+        item = np.stack([lists.read("item", start, stop) for lists in files])
+        score = np.stack([lists.read("score", start, stop) for lists in files])
+        return self._merged(recall, window, window.queries(start, stop), item, score, weights)
+
+    def retrieve(self, recall: Union, window: Window, queries: Queries) -> Candidates:
+        """Return the merged lists of any queries, asked now: what serving would do."""
+        lists = [self.fitted(part, window).retrieve(queries, recall.size) for part in recall.parts]
+        item = np.stack([found.item for found in lists])
+        score = np.stack([found.score for found in lists])
+        return self._merged(recall, window, queries, item, score)[0]
+
+    def _merged(
+        self,
+        recall: Union,
+        window: Window,
+        queries: Queries,
+        item: Int32,
+        score: Float32,
+        weights: tuple[float, ...] | None = None,
+    ) -> tuple[Candidates, Int32]:
+        return merge_lists(
+            tuple(part.label for part in recall.parts),
+            item,
+            score,
+            queries,
+            weights=self.weights(recall) if weights is None else weights,
+            size=recall.size,
+            filler=self.filler(window),
+            how=recall.merge,
+            rrf_k=recall.rrf_k,
+        )
+
+    def reachable(self, recall: Union, window: Window) -> Bool:
+        """Return bool [P]: some channel of the union has a finite score for the pair and it is not masked as seen."""
+        truth, parts = window.truth, []
+        for start, stop in window.blocks(min(self.block, 2048)):
+            queries, block = window.queries(start, stop), truth.rows(np.arange(start, stop))
+            padded, at = _padded(block)
+            finite = np.zeros(padded.shape, dtype=bool)
+            for part in recall.parts:
+                finite |= np.isfinite(self.fitted(part, window).score(queries, padded))
+            parts.append(finite[at] & ~_masked(queries, block))
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+
+    # ---------------------------------------------------------------- re-rank
+
+    @property
+    def completes(self) -> bool:
+        """Whether evidence is completed: items enter training lists that no channel returned."""
+        return self.lost == "inject" or self.dataset.impressions is not None
+
+    def evidence(self, recall: Union, window: Window, queries: Queries, candidates: Candidates) -> Candidates:
+        """Return the candidates with the evidence that re-rankers read."""
+        if not self.completes:
+            return candidates
+        scores = [self.fitted(part, window).score(queries, candidates.item) for part in recall.parts]
+        weights = self.weights(recall)
+        return completed(candidates, np.stack(scores, axis=2), queries.tie, weights=weights, rrf_k=recall.rrf_k)
+
+    def group(self, group: Recipe, recall: Union, window: Window) -> FittedFeatureGroup:
+        """Return a feature group fitted on the fit window, for candidates of the union."""
+        channels = tuple(part.label for part in recall.parts)
+        key = fingerprint("group", group, window.fit_key, self._hashes(group), channels)
+        if key not in self._groups:
+            data = self.dataset.training(window.fit)
+            made = cast(FeatureGroup, group).fit(data, channels, seed=derive(self.seed, "features", group.label))
+            self._groups[key] = made
+            while len(self._groups) > 4 * KEPT_FITS:
+                self._groups.popitem(last=False)
+        return self._groups[key]
+
+    def features(
+        self, groups: Sequence[Recipe], recall: Union, window: Window, queries: Queries, candidates: Candidates
+    ) -> Features:
+        """Return the columns of several groups, each name once (equal names are equal columns)."""
+        parts: list[Features] = []
+        names: set[str] = set()
+        for group in groups:
+            made = self.group(group, recall, window).compute(queries, candidates)
+            new = tuple(name for name in made.names if name not in names)
+            names.update(new)
+            parts.append(made if len(new) == len(made.names) else made.columns(new))
+        return Features.joined(parts)
+
+    def columns(self, groups: Sequence[Recipe], recall: Union) -> tuple[str, ...]:
+        """Return the column names of these groups, in order."""
+        names: dict[str, None] = {}
+        for group in groups:
+            names.update(dict.fromkeys(self.group(group, recall, self.windows.valid).names))
+        return tuple(names)
+
+    def training_rows(self, recall: Union, groups: Sequence[Recipe]) -> tuple[Rows, Rows]:
+        """Return training and valid rows with the columns of all ``groups``; the last pair made is kept."""
+        key = fingerprint("rows", recall, groups)
+        if self._rows is not None and self._rows[0] == key:
+            return self._rows[1], self._rows[2]
+        self._rows = None
+        started = time.perf_counter()
+        self.lost_counts.pop(recall.label, None)
+        share = max(self.max_rows // len(self.windows.rows), recall.size)
+        made = (
+            rows
+            for window in self.windows.rows
+            for rows in self._window_rows(recall, groups, window, share, True)
+        )
+        train = joined(made, capacity=share * len(self.windows.rows))
+        limit = max(self.max_rows // 4, recall.size)
+        valid = joined(self._window_rows(recall, groups, self.windows.valid, limit, False), capacity=limit)
+        self.store.ledger[key] = LedgerEntry(
+            "rows", f"rows of {recall.label}", key, True, time.perf_counter() - started
+        )
+        self._rows = (key, train, valid)
+        return train, valid
+
+    def valid_rows(self, system: Then, max_rows: int) -> Rows:
+        """Return valid rows with the columns of one system, from at most ``max_rows`` candidates."""
+        groups = cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features)
+        limit = max(max_rows, system.recall.size)
+        return joined(self._window_rows(system.recall, groups, self.windows.valid, limit, False), capacity=limit)
+
+    def _window_rows(
+        self, recall: Union, groups: Sequence[Recipe], window: Window, limit: int, training: bool
+    ) -> Iterator[Rows]:
+        users = choose_users(
+            window.truth.user, recall.size, limit, seed=derive(self.seed, "row-users", window.name)
+        )
+        window = window.only(users)
+        counts = self.lost_counts.setdefault(
+            recall.label, {"positives": 0, "lost": 0, "lists": 0, "lists_used": 0}
+        )
+        step = max(1, CELLS // recall.size)
+        with self.progress.task(f"features of {window.name} rows", len(window)) as task:
+            for start, stop in window.blocks(step):
+                queries, truth = window.queries(start, stop), window.truth.rows(np.arange(start, stop))
+                candidates, _ = self.candidates(recall, window, start, stop)
+                recalled = np.bincount(truth.pair_row, truth.ranks(candidates) > 0, minlength=len(truth.user))
+                if training:
+                    counts["positives"] += int(truth.count.sum())
+                    counts["lost"] += int(truth.count.sum() - recalled.sum())
+                    counts["lists"] += len(truth.user)
+                    counts["lists_used"] += int((recalled > 0).sum())
+                    candidates = self._extended(window, queries, truth, candidates)
+                candidates = self.evidence(recall, window, queries, candidates)
+                features = self.features(groups, recall, window, queries, candidates)
+                weight = None
+                if training and self.lost == "weight":
+                    weight = (truth.count / np.maximum(recalled, 1)).astype(np.float32)
+                seed = derive(self.seed, "row-order", window.name)
+                yield rows_of(candidates, features, truth.gains(candidates), seed=seed, weights=weight)
+                task.advance(stop - start)
+
+    def _extended(
+        self, window: Window, queries: Queries, truth: Truth, candidates: Candidates
+    ) -> Candidates:
+        """Put lost positives (``inject``) and exposures into the tails of the lists, evidence still to come."""
+        extra: list[tuple[Int32, Int32]] = []
+        if self.lost == "inject":
+            missing = truth.ranks(candidates) == 0
+            masked = _masked(queries, truth)
+            extra.append((truth.pair_row[missing & ~masked], truth.pair_item[missing & ~masked]))
+        if self.dataset.impressions is not None:
+            shown = self.dataset.impressions
+            if len(window.target) and bool(shown.time.any()):
+                shown = shown.where(shown.time <= window.target.time.max())
+            lists = shown.lists().rows(truth.user).sorted()
+            row = np.repeat(np.arange(len(truth.user), dtype=np.int32), lists.lengths)
+            extra.append((row, lists.items))
+        return candidates if not extra else _with_tail(candidates, truth, queries, extra)
+
+    def reranker(self, system: Then, groups: Sequence[Recipe] = ()) -> FittedReranker:
+        """Return the re-ranker of a system, fitted over the windows.
+
+        Args:
+            system: The system.
+            groups: Groups of other systems on the same union, so that rows are built once for all of them.
+        """
+        key = self.reranker_key(system)
+        if key not in self._rerankers:
+            recipe = cast(Reranker, system.rerank)
+            own = cast("tuple[Recipe, ...]", recipe.features)
+
+            def make() -> Saved:
+                if not own:
+                    empty = no_rows(())
+                    return recipe.fit(empty, empty, seed=derive(self.seed, "rerank", recipe.label)).save()
+                wanted = [*own, *(group for group in groups if group not in own)]
+                train, valid = self.training_rows(system.recall, wanted)
+                names = self.columns(own, system.recall)
+                seed = derive(self.seed, "rerank", recipe.label)
+                started = time.perf_counter()
+                saved = recipe.fit(train.columns(names), valid.columns(names), seed=seed).save()
+                lost = self.lost_counts[system.recall.label]
+                return Saved(saved.arrays, {**saved.meta, "fit_s": time.perf_counter() - started, "lists": lost})
+
+            saved = self.store.saved("rerank", system.label + _read(own), key, make)
+            self._rerankers[key] = recipe.load(saved)
+            self.fit_seconds[key] = float(saved.meta.get("fit_s", 0.0))
+            if "lists" in saved.meta:
+                self.lost_counts[system.recall.label] = dict(saved.meta["lists"])
+        return self._rerankers[key]
+
+    def reranker_key(self, system: Then) -> str:
+        """Return the fingerprint of a fitted re-ranker."""
+        rows = [window.key for window in (*self.windows.rows, self.windows.valid)]
+        shown = self.dataset.impressions
+        return fingerprint(
+            "rerank",
+            system.rerank,
+            system.recall,
+            [self.fit_key(part, window) for part in system.recall.parts for window in self.windows.rows],
+            [self.fit_key(part, self.windows.valid) for part in system.recall.parts],
+            self._hashes(system.rerank),
+            rows,
+            [self.lost, self.max_rows, None if shown is None else shown.fingerprint()],
+            self._columns_key,
+            self.seed,
+        )
+
+    @cached_property
+    def _columns_key(self) -> str:
+        columns = {**self.dataset.item_columns, **{f"user {k}": v for k, v in self.dataset.user_columns.items()}}
+        return content_hash(*[part for name in sorted(columns) for part in (name, columns[name])])
+
+    def reorder(self, system: Then, window: Window, queries: Queries, candidates: Candidates) -> Candidates:
+        """Return candidates in the order of a system's re-ranker."""
+        evidence = self.evidence(system.recall, window, queries, candidates)
+        groups = cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features)
+        features = (
+            self.features(groups, system.recall, window, queries, evidence) if groups else _no_features(evidence)
+        )
+        return evidence.rescored(self.reranker(system).score(evidence, features), queries.tie)
+
+    def orders(
+        self, systems: Sequence[Then], window: Window
+    ) -> Iterator[tuple[int, int, Candidates, list[Candidates]]]:
+        """Yield block by block the candidates of one union and the order of every system on it.
+
+        Features are computed once for all systems. All systems must share the union.
+        """
+        recall = systems[0].recall
+        groups: dict[str, Recipe] = {}
+        for system in systems:
+            for group in cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features):
+                groups[fingerprint(group)] = group
+        names = [
+            self.columns(cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features), recall)
+            for system in systems
+        ]
+        fitted = [self.reranker(system, tuple(groups.values())) for system in systems]
+        step = max(1, CELLS // recall.size)
+        for start, stop in window.blocks(step):
+            queries = window.queries(start, stop)
+            candidates, _ = self.candidates(recall, window, start, stop)
+            evidence = self.evidence(recall, window, queries, candidates)
+            features = (
+                self.features(tuple(groups.values()), recall, window, queries, evidence)
+                if groups
+                else _no_features(evidence)
+            )
+            ordered = []
+            for system, model, columns in zip(systems, fitted, names, strict=True):
+                if getattr(system.rerank, "sees_truth", False):
+                    gains = window.truth.rows(np.arange(start, stop)).gains(evidence)
+                    read = Features(("gain",), gains[..., None].astype(np.float32))
+                else:
+                    read = features.columns(columns)
+                ordered.append(evidence.rescored(model.score(evidence, read), queries.tie))
+            yield start, stop, candidates, ordered
+
+
+def _read(groups: Sequence[Recipe]) -> str:
+    names = sorted(frozenset().union(*(group.reads for group in groups)))
+    return f" reading {', '.join(names)}" if names else ""
+
+
+def _all_queries(window: Window) -> Queries:
+    return window.queries(0, len(window))
+
+
+def _padded(truth: Truth) -> tuple[Int32, tuple[Any, Any]]:
+    """Return the relevant items as int32 [Q, max R] with -1, and where each pair stands in it."""
+    width = int(truth.count.max()) if len(truth.count) else 0
+    column = np.arange(len(truth.pair_row)) - np.repeat(truth.relevant.indptr[:-1], truth.count)
+    padded = np.full((len(truth.user), width), -1, dtype=np.int32)
+    padded[truth.pair_row, column] = truth.pair_item
+    return padded, (truth.pair_row, column)
+
+
+def _masked(queries: Queries, truth: Truth) -> Bool:
+    """Return bool [P]: the pair's item is in the query's seen list."""
+    n = queries.n_items
+    row = np.repeat(np.arange(len(queries), dtype=np.int64), queries.seen.lengths)
+    seen = row * n + queries.seen.items
+    pairs = truth.pair_row.astype(np.int64) * n + truth.pair_item
+    return np.isin(pairs, seen)
+
+
+def _with_tail(
+    candidates: Candidates, truth: Truth, queries: Queries, extra: Sequence[tuple[Int32, Int32]]
+) -> Candidates:
+    """Replace the last candidates of each list, positives excepted, by extra items not yet in it."""
+    item = candidates.item.copy()
+    gains = truth.gains(candidates) > 0
+    wanted: dict[int, list[int]] = {}
+    for rows, items in extra:
+        for row, code in zip(rows.tolist(), items.tolist(), strict=True):
+            wanted.setdefault(row, []).append(code)
+    for row, codes in wanted.items():
+        present = set(item[row].tolist()) | set(queries.seen[row].tolist())
+        new = [code for code in dict.fromkeys(codes) if code not in present]
+        free = [place for place in range(candidates.size - 1, -1, -1) if not gains[row, place]]
+        half = free[: max(len(free) // 2, 1)]  # never more than half of a list
+        for place, code in zip(half, new, strict=False):
+            item[row, place] = code
+    tail = np.argsort(item < 0, axis=1, kind="stable")
+    item = np.take_along_axis(item, tail, axis=1)
+    shape = candidates.channel_score.shape
+    return Candidates(
+        candidates.user,
+        item,
+        np.where(item >= 0, 0.0, -np.inf).astype(np.float32),
+        candidates.channels,
+        np.full(shape, np.nan, dtype=np.float32),
+        np.zeros(shape, dtype=np.int32),
+    )
+
+
+def _no_features(candidates: Candidates) -> Features:
+    return Features((), np.zeros((*candidates.item.shape, 0), dtype=np.float32))
