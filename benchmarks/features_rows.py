@@ -19,6 +19,7 @@ import numpy as np
 
 from stagelens.pipeline.core import (
     Candidates,
+    Features,
     Float32,
     Interactions,
     ModalityTable,
@@ -27,12 +28,12 @@ from stagelens.pipeline.core import (
     TrainingData,
 )
 from stagelens.pipeline.native import set_threads, threads
-from stagelens.pipeline.rows import joined, no_rows, rows_from
+from stagelens.pipeline.rows import joined, no_rows, rows_of
 from stagelens.pipeline.seeds import tie_order
 from stagelens.rerank import Evidence, History, LambdaMART, Popularity, Similarity
 
 CHANNELS = ("Popular", "ItemKNN", "Dense(text)")
-BLOCK = 8192
+CELLS = 200_000  # candidates whose features exist at once, as in a run
 
 
 def world(
@@ -75,12 +76,12 @@ def build(data: TrainingData, queries: Queries, candidates: Candidates, gains: F
     fitted: list[Any] = [group.fit(data, CHANNELS, seed=0) for group in groups]
 
     def parts() -> Any:
-        for start in range(0, len(candidates), BLOCK):
-            stop = min(start + BLOCK, len(candidates))
-            asked = queries.rows(np.arange(start, stop))
-            yield from rows_from(
-                fitted, asked, candidates.rows(slice(start, stop)), gains[start:stop], seed=0
-            )
+        step = CELLS // candidates.size
+        for start in range(0, len(candidates), step):
+            rows = np.arange(start, min(start + step, len(candidates)))
+            asked, block = queries.rows(rows), candidates.rows(rows)
+            features = Features.joined([group.compute(asked, block) for group in fitted])
+            yield rows_of(block, features, gains[rows], seed=0)
 
     return joined(parts(), capacity=candidates.item.size)
 

@@ -7,20 +7,16 @@ from the first tree, and recall order is itself a feature. So every list is shuf
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stagelens.pipeline.contracts import FittedFeatureGroup
-from stagelens.pipeline.core import PADDING, Bool, Candidates, Features, Float32, Int32, Queries, Rows
+from stagelens.pipeline.core import PADDING, Bool, Candidates, Features, Float32, Int32, Rows
 from stagelens.pipeline.seeds import derive
 
 UInt64 = NDArray[np.uint64]
-
-CELLS = 1 << 21
-"""Feature cells computed at a time: small enough for the caches, and for memory that is used again."""
 
 
 def hashed(seed: int, *codes: NDArray[np.integer[Any]]) -> UInt64:
@@ -119,50 +115,6 @@ def rows_of(
         user=np.repeat(user, sizes),
         item=candidates.item.reshape(-1).take(flat),
     )
-
-
-def features_of(groups: Sequence[FittedFeatureGroup], queries: Queries, candidates: Candidates) -> Features:
-    """Return the columns of all groups side by side; a column that several groups have is there once.
-
-    Args:
-        groups: Fitted groups; columns of equal names hold equal values.
-        queries: Q users.
-        candidates: Their lists, in the same order.
-    """
-    return Features.joined(list(_distinct(group.compute(queries, candidates) for group in groups)))
-
-
-def _distinct(parts: Iterable[Features]) -> Iterator[Features]:
-    known: set[str] = set()
-    for part in parts:
-        fresh = tuple(name for name in part.names if name not in known)
-        known.update(fresh)
-        yield part if fresh == part.names else part.columns(fresh)
-
-
-def rows_from(
-    groups: Sequence[FittedFeatureGroup],
-    queries: Queries,
-    candidates: Candidates,
-    gains: Float32,
-    *,
-    seed: int,
-    weights: Float32 | None = None,
-) -> Iterator[Rows]:
-    """Yield the rows of a block a few lists at a time, as ``joined`` takes them.
-
-    Features exist for those few lists alone, so their memory does not grow with the block.
-    Only informative lists get features. Arguments as in ``features_of`` and ``rows_of``.
-    """
-    query = np.flatnonzero(informative(candidates, gains))
-    width = sum(len(group.names) for group in groups)
-    step = max(1, CELLS // max(1, candidates.size * width))
-    for start in range(0, max(1, len(query)), step):  # at least once: no list still has columns
-        part = query[start : start + step]
-        block = candidates.rows(part)
-        features = features_of(groups, queries.rows(part), block)
-        weight = None if weights is None else weights[part]
-        yield rows_of(block, features, gains[part], seed=seed, weights=weight)
 
 
 def no_rows(names: tuple[str, ...]) -> Rows:

@@ -61,6 +61,21 @@ def test_hidden_evidence_is_absent_and_cannot_be_read_back(small):
     assert np.array_equal(first, fitted.compute(small.queries, blank).values, equal_nan=True)
 
 
+def test_equal_names_hold_equal_values(small):
+    """So that the columns of several re-rankers can be computed once."""
+    whole = computed(Evidence(), small)
+    for recipe in (Evidence(merged=False), Evidence(hidden=("ItemKNN",)), Evidence(hidden=("Absent",))):
+        part = computed(recipe, small)
+        shared = whole.keys() & part.keys()
+        assert len(shared) > 5
+        assert all(np.array_equal(whole[name], part[name], equal_nan=True) for name in shared)
+    hidden = computed(Evidence(hidden=("ItemKNN",)), small)
+    assert "evidence: channels found" not in hidden
+    count = (small.candidates.channel_rank[..., [0, 2]] > 0).sum(axis=2)
+    found = small.candidates.found
+    assert np.array_equal(hidden["evidence: channels found without ItemKNN"][found], count[found])
+
+
 def test_absent_evidence_never_tells_a_positive(small):
     """NaN follows the channel's rank alone, whatever the gains (which no group ever sees)."""
     column = computed(Evidence(), small)

@@ -9,12 +9,10 @@ import pytest
 from stagelens.pipeline.core import Features, Rows
 from stagelens.pipeline.rows import (
     choose_users,
-    features_of,
     hashed,
     informative,
     joined,
     no_rows,
-    rows_from,
     rows_of,
 )
 from stagelens.rerank import Evidence, History, Similarity
@@ -116,33 +114,33 @@ def test_seed_moves_the_order_and_nothing_else(small):
     )
 
 
+def parts_of(small, groups, gains, block):
+    for start in range(0, len(small.candidates), block):
+        rows = np.arange(start, min(start + block, len(small.candidates)))
+        queries, candidates = small.queries.rows(rows), small.candidates.rows(rows)
+        features = Features.joined([group.compute(queries, candidates) for group in groups])
+        yield rows_of(candidates, features, gains[rows], seed=4)
+
+
+def fitted(small, *groups):
+    return [group.fit(small.data, small.candidates.channels, seed=0) for group in groups]
+
+
 @pytest.mark.parametrize("block", [1, 7, 59])
 def test_rows_do_not_depend_on_the_block(small, block):
-    groups = [
-        group.fit(small.data, small.candidates.channels, seed=0)
-        for group in (Evidence(), History(), Similarity(modality="text"))
-    ]
-    whole = rows_of(
-        small.candidates, features_of(groups, small.queries, small.candidates), small.gains, seed=4
-    )
-
-    def parts():
-        for start in range(0, len(small.candidates), block):
-            rows = np.arange(start, min(start + block, len(small.candidates)))
-            yield from rows_from(
-                groups, small.queries.rows(rows), small.candidates.rows(rows), small.gains[rows], seed=4
-            )
-
-    assert same(joined(parts(), capacity=small.candidates.item.size), whole)
-    assert same(joined(list(parts())), whole)
+    groups = fitted(small, Evidence(), History(), Similarity(modality="text"))
+    whole = next(parts_of(small, groups, small.gains, len(small.candidates)))
+    parts = parts_of(small, groups, small.gains, block)
+    assert same(joined(parts, capacity=small.candidates.item.size), whole)
+    assert same(joined(list(parts_of(small, groups, small.gains, block))), whole)
 
 
 def test_features_of_rows_do_not_depend_on_labels(small):
-    groups = [Evidence().fit(small.data, small.candidates.channels, seed=0)]
+    groups = fitted(small, Evidence())
     other = np.roll(small.gains, 1, axis=1) * small.candidates.found
     tables = []
     for gains in (small.gains, other):
-        rows = joined(rows_from(groups, small.queries, small.candidates, gains, seed=0))
+        rows = joined(parts_of(small, groups, gains, 60))
         cells = zip(rows.user.tolist(), rows.item.tolist(), rows.values, strict=True)
         tables.append({(user, item): value.tobytes() for user, item, value in cells})
     shared = tables[0].keys() & tables[1].keys()
@@ -207,15 +205,3 @@ def test_hashed_numbers_look_random():
     assert abs(np.corrcoef(numbers[:, :-1].ravel(), numbers[:, 1:].ravel())[0, 1]) < 0.01
     assert len(np.unique(numbers)) == numbers.size
     assert not np.array_equal(hashed(1, np.arange(9)), hashed(2, np.arange(9)))
-
-
-def test_equal_columns_of_several_groups_are_there_once(small):
-    groups = [
-        recipe.fit(small.data, small.candidates.channels, seed=0)
-        for recipe in (Evidence(), Evidence(hidden=("ItemKNN",), merged=False))
-    ]
-    features = features_of(groups, small.queries, small.candidates)
-    assert len(set(features.names)) == len(features.names)
-    for group in groups:
-        alone = group.compute(small.queries, small.candidates)
-        assert np.array_equal(features.columns(group.names).values, alone.values, equal_nan=True)
