@@ -1,10 +1,10 @@
 """Coverage of the intervals, and false verdicts where nothing differs, in simulated worlds.
 
 A contribution of user u and item i is (user effect + item effect + noise) / R_u; items are drawn by
-popularity (rank to the power of minus the skew). Prints how often each nominal 5 % test rejects the true mean,
-which is 1 minus the coverage of its 95 % interval.
+popularity (rank to the power of minus the skew). Prints how often each nominal 5 % test rejects the true
+mean, which is 1 minus the coverage of its 95 % interval.
 
-    python benchmarks/coverage.py [--worlds 1000] [--users 1000]
+    python benchmarks/interval_coverage.py [--worlds 1000] [--users 1000]
 """
 
 from __future__ import annotations
