@@ -1,1 +1,1 @@
-
+"""Recall from interactions alone."""

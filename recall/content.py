@@ -1,0 +1,122 @@
+"""Content vectors as they are searched: centred by the training data alone, normalised, duplicates found.
+
+Import this module inside functions only: it loads compiled loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stagelens.pipeline.core import Bool, Float32, Float64, Int32, Int64, ModalityTable
+from stagelens.pipeline.seeds import generator
+from stagelens.recall.gather import normalise
+
+NO_DIRECTION = 1e-6
+"""A row shorter than this share of its uncentred length is the mean itself; the rest is rounding noise."""
+BLOCK = 65_536
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Distinct vectors in a fixed random order, and the items that share each.
+
+    Attributes:
+        vectors: float32 [G, D], no two equal.
+        position: int32 [I], the row of each item in ``vectors``; -1: the item has no vector.
+        members_at: int64 [G + 1].
+        member: int32 [N], the items of row g: ``member[members_at[g]:members_at[g + 1]]``.
+    """
+
+    vectors: Float32
+    position: Int32
+    members_at: Int64
+    member: Int32
+
+    @property
+    def duplicates(self) -> int:
+        """Items whose vector another item has too, the first of each set not counted."""
+        return len(self.member) - len(self.vectors)
+
+    def in_tie_order(self, tie: Int32) -> Int32:
+        """Return ``member`` with every shared row in tie order."""
+        size = np.diff(self.members_at)
+        if len(size) == 0 or int(size.max()) == 1:
+            return self.member
+        owner = np.repeat(np.arange(len(size)), size)
+        shared = np.flatnonzero(size[owner] > 1)
+        member = self.member.copy()
+        members = member[shared]
+        member[shared] = members[np.lexsort((tie[members], owner[shared]))]
+        return member
+
+
+def prepared(
+    table: ModalityTable, trained: Bool, *, centre: bool, unit: bool
+) -> tuple[Float32, Bool, NDArray[np.float64]]:
+    """Return the rows of a modality as they are searched.
+
+    Args:
+        table: The modality.
+        trained: bool [I], items of the fit window: the mean is theirs alone.
+        centre: Subtract the mean.
+        unit: Scale to length 1.
+
+    Returns:
+        float32 [I, D], zero where absent; bool [I], present, without rows that have no direction; the mean,
+        float64 [D].
+    """
+    present = table.present.copy()
+    rows = np.zeros(table.values.shape, np.float32)
+    mean: Float64 = np.zeros(table.width, np.float64)
+    for start in range(0, len(rows), BLOCK):
+        block = np.asarray(table.values[start : start + BLOCK], dtype=np.float32)
+        rows[start : start + BLOCK] = np.where(present[start : start + BLOCK, None], block, 0.0)
+    taught = np.flatnonzero(present & trained)
+    if centre and len(taught):
+        total = np.zeros(table.width, np.float64)
+        for start in range(0, len(taught), BLOCK):
+            total += rows[taught[start : start + BLOCK]].sum(axis=0, dtype=np.float64)
+        mean = total / len(taught)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        length = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
+        if centre:
+            block[:] = np.where(present[start : start + BLOCK, None], block - mean, 0.0)
+        left = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
+        present[start : start + BLOCK] &= left > NO_DIRECTION * length
+    rows[~present] = 0.0
+    if unit:
+        normalise(rows)
+    return rows, present, mean
+
+
+def laid_out(rows: Float32, present: Bool) -> Layout:
+    """Collapse equal vectors, so that their ties are exact whatever the index, and shuffle what is left.
+
+    The fixed random order keeps an index from leaning towards low item codes, which often are popular items.
+    """
+    items = np.flatnonzero(present)
+    chosen = np.ascontiguousarray(rows[items]) + np.float32(0.0)  # -0.0 becomes 0.0
+    first, group = _distinct(chosen)
+    place = generator(0, "layout").permutation(len(first)).astype(np.int64)
+    vectors = np.empty((len(first), rows.shape[1]), np.float32)
+    vectors[place] = chosen[first]
+    group = place[group]
+    position = np.full(len(rows), -1, np.int32)
+    position[items] = group
+    members_at = np.zeros(len(first) + 1, np.int64)
+    np.cumsum(np.bincount(group, minlength=len(first)), out=members_at[1:])
+    return Layout(vectors, position, members_at, items[np.argsort(group, kind="stable")].astype(np.int32))
+
+
+def _distinct(rows: Float32) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first row of every set of equal rows, and the set of every row."""
+    if not len(rows) or not rows.shape[1]:
+        return np.zeros(min(len(rows), 1), np.int64), np.zeros(len(rows), np.int64)
+    as_bytes: Any = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.shape[1] * 4))).ravel()
+    _, first, group = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return first.astype(np.int64), group.astype(np.int64)

@@ -1,0 +1,183 @@
+"""Sparse row products, cut to the best of each row without ever holding the whole product: compiled.
+
+Gustavson's algorithm, one row at a time; its rows go through the same cut as every other channel's.
+
+Import this module inside functions only: numba takes a second to load.
+
+References:
+    Gustavson 1978, doi:10.1145/355791.355796.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from stagelens.pipeline.core import Float32, Int32, Int64, Lists
+from stagelens.recall.seen import top
+from stagelens.recall.threads import over_rows
+
+BUFFER = 1 << 22
+"""Entries of the product held at once (8 bytes each), at least one row."""
+
+
+class Sparse(NamedTuple):
+    """Compressed rows.
+
+    Attributes:
+        indptr: int64 [R + 1].
+        column: int32 [N], distinct in a row.
+        value: float32 [N].
+    """
+
+    indptr: Int64
+    column: Int32
+    value: Float32
+
+    @classmethod
+    def of(cls, matrix: Any) -> Sparse:
+        """Wrap a SciPy CSR matrix."""
+        return cls(
+            matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data.astype(np.float32)
+        )
+
+    @property
+    def lengths(self) -> Int64:
+        """int64 [R]."""
+        return np.diff(self.indptr)
+
+
+@njit(cache=True, nogil=True)
+def _rows(
+    a_at: Any,
+    a_col: Any,
+    a_val: Any,
+    b_at: Any,
+    b_col: Any,
+    b_val: Any,
+    left: Any,
+    right: Any,
+    shrink: Any,
+    first: Any,
+    start: Any,
+    lo: Any,
+    hi: Any,
+    count: Any,
+    column: Any,
+    value: Any,
+) -> None:
+    total = np.zeros(len(right), np.float64)
+    met = np.full(len(right), -1, np.int64)
+    for at in range(lo, hi):
+        row = first + at
+        n = 0
+        for x in range(a_at[row], a_at[row + 1]):
+            weight = np.float64(a_val[x])
+            for y in range(b_at[a_col[x]], b_at[a_col[x] + 1]):
+                j = b_col[y]
+                if met[j] != row:
+                    met[j] = row
+                    total[j] = 0.0
+                    column[start[at] + n] = j
+                    n += 1
+                total[j] += weight * b_val[y]
+        for x in range(start[at], start[at] + n):
+            value[x] = total[column[x]] / (left[row] * right[column[x]] + shrink)
+        count[at] = n
+
+
+@njit(cache=True, nogil=True)
+def _at(
+    a_at: Any,
+    a_col: Any,
+    a_val: Any,
+    b_at: Any,
+    b_col: Any,
+    b_val: Any,
+    n: Any,
+    wanted: Any,
+    lo: Any,
+    hi: Any,
+    out: Any,
+) -> None:
+    total = np.zeros(n, np.float64)
+    met = np.full(n, -1, np.int64)
+    for row in range(lo, hi):
+        for x in range(a_at[row], a_at[row + 1]):
+            weight = np.float64(a_val[x])
+            for y in range(b_at[a_col[x]], b_at[a_col[x] + 1]):
+                j = b_col[y]
+                if met[j] != row:
+                    met[j] = row
+                    total[j] = 0.0
+                total[j] += weight * b_val[y]
+        for k in range(wanted.shape[1]):
+            j = wanted[row, k]
+            out[row, k] = total[j] if j >= 0 and met[j] == row else np.nan
+
+
+def _product_rows(given: tuple[Any, ...], made: tuple[Any, ...], lo: int, hi: int) -> None:
+    _rows(*given, lo, hi, *made)
+
+
+def top_products(
+    a: Sparse,
+    b: Sparse,
+    left: Float32,
+    right: Float32,
+    shrink: float,
+    seen: Lists,
+    tie: Int32,
+    depth: int,
+) -> tuple[Int32, Float32]:
+    """Return the best ``depth`` unseen columns of every row of ``a @ b``.
+
+    Args:
+        a: R rows.
+        b: C columns.
+        left: float32 [R]; entry (r, c) is divided by ``left[r] * right[c] + shrink``.
+        right: float32 [C].
+        shrink: See ``left``.
+        seen: Lists with R rows, each sorted: columns left out.
+        tie: int32 [C]; lower wins.
+        depth: Columns a row.
+
+    Returns:
+        int32 [R, depth] and float32 [R, depth], padded.
+    """
+    rows = len(a.lengths)
+    most = np.zeros(len(a.column) + 1, np.int64)
+    np.cumsum(b.lengths[a.column], out=most[1:])
+    bound = np.minimum(np.diff(most[a.indptr]), len(right))
+    ends = np.zeros(rows + 1, np.int64)
+    np.cumsum(bound, out=ends[1:])
+    item = np.empty((rows, depth), np.int32)
+    score = np.empty((rows, depth), np.float32)
+    first = 0
+    while first < rows:
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + BUFFER, side="right")) - 1)
+        start = ends[first:last] - ends[first]
+        size = int(ends[last] - ends[first])
+        count = np.empty(last - first, np.int64)
+        column, value = np.empty(size, np.int32), np.empty(size, np.float32)
+        args = (*a, *b, left, right, float(shrink), first, start)
+        made = (count, column, value)
+        steps = size / (last - first)
+        over_rows(last - first, partial(_product_rows, args, made), steps=steps)
+        item[first:last], score[first:last] = top(
+            start, count, column, value, seen.rows(np.arange(first, last)), tie, depth
+        )
+        first = last
+    return item, score
+
+
+def products_at(a: Sparse, b: Sparse, columns: int, wanted: Int32) -> Float32:
+    """Return float32 [R, K]: entries of ``a @ b`` at int32 ``wanted`` [R, K]; NaN where nothing meets."""
+    out = np.empty(wanted.shape, np.float32)
+    over_rows(len(wanted), lambda lo, hi: _at(*a, *b, columns, wanted, lo, hi, out))
+    return out
