@@ -62,8 +62,8 @@ def check(
         try:
             windows = make_split(dataset, split, seed=split_seed)
         except DataError as error:
-            where = str(path)
-            findings.add("error", "empty-window", where, str(error).removeprefix(f"{path}: ").rstrip("."))
+            found, closed, remedy = str(error).removeprefix(f"{path}: ").partition("). ")
+            findings.add("error", "empty-window", str(path), found + closed.strip(". "), remedy=remedy)
         findings.faults += check_dataset(dataset, windows)
     rank = {"error": 0, "warning": 1, "note": 2}
     return sorted(findings.faults, key=lambda fault: rank[fault.severity])
@@ -124,7 +124,7 @@ def _check_degrees(dataset: Dataset, where: str, findings: Findings) -> None:
     once, never = np.flatnonzero(user == 1), np.flatnonzero(item == 0)
     if len(once):
         found = f"{len(once)} of {dataset.n_users} users have one event"
-        effect = "Without a clock they stay in history and are never tested."
+        effect = "Splits made per user keep that event in history."
         shown = _shown(dataset.users, once)
         findings.add(
             "note", "single-event-users", where, found, count=len(once), examples=shown, effect=effect
@@ -194,13 +194,9 @@ def _check_leaks(split: Split, where: str, findings: Findings) -> None:
     np.minimum.at(first, test.user, test.time)
     own = train.time > first[train.user]
     if own.any():
-        found = (
-            f"{int(own.sum())} of {len(train)} training events are later than a test event of the same user"
-        )
+        found = f"{int(own.sum())} of {len(train)} training events come after a test event of their user"
         effect = "Training knows the future of the users it is tested on: numbers come out too good."
-        remedy = (
-            'Use data.split = "auto" without the given split column, or cut by time when making the split.'
-        )
+        remedy = "Cut by time when making the split, or set data.split to leave-last-out or global-time."
         findings.add(
             "warning", "leak-own-future", where, found, count=int(own.sum()), effect=effect, remedy=remedy
         )

@@ -41,6 +41,7 @@ def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArr
         findings.add("error", "unreadable-array", str(path), f"not readable: {text}", remedy=remedy)
         return None
     if not isinstance(array, np.ndarray):
+        array.close()
         findings.add(
             "error", "unreadable-array", str(path), "is an .npz archive, not one array", remedy=remedy
         )

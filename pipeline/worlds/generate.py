@@ -197,7 +197,8 @@ def _rendering(world: World, name: str, traits: Float64, rng: np.random.Generato
     width, factors = int(said["width"]), world.factors
     if width < factors:
         raise ConfigError(f"modalities.{name}.width = {width}: allowed {factors} (the factors) and more")
-    blur = rng.standard_normal(traits.shape)
+    spread = np.linalg.cholesky(np.cov(traits, rowvar=False).reshape(factors, factors))
+    blur = rng.standard_normal(traits.shape) @ spread.T  # of the traits' covariance, so no reader can undo it
     shown = np.sqrt(said["signal"]) * traits + np.sqrt(1 - said["signal"]) * blur
     directions = np.linalg.qr(rng.standard_normal((width, width)))[0]
     vectors = np.sqrt((1 - NUISANCE) / factors) * (shown @ directions[:, :factors].T)
