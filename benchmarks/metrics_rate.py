@@ -102,10 +102,9 @@ def main() -> None:
     print(f"largest disagreement                {apart:.1e}")
     print(f"ours, from Candidates and Truth     {cpu_s:8.3f} CPU-s  {given.users / cpu_s:12,.0f} users/CPU-s")
     print(f"  wall                              {wall_s:8.3f} s")
-    print(
-        f"ranx evaluate(), inputs ready      {evaluating * scale:8.3f} CPU-s  {len(rows) / evaluating:12,.0f}"
-    )
-    print(f"ranx building Qrels and Run         {building * scale:8.2f} CPU-s  {len(rows) / building:12,.0f}")
+    rate = len(rows) / evaluating
+    print(f"ranx evaluate(), inputs ready       {evaluating * scale:8.3f} CPU-s  {rate:12,.0f}")
+    print(f"ranx building Qrels and Run         {building * scale:8.3f} CPU-s  {len(rows) / building:12,.0f}")
     ratio = evaluating * scale / cpu_s
     print(f"ratio, evaluate() alone             {ratio:8.1f} x  (goal: {GOAL} x)")
     print(f"ratio, with building                {(evaluating + building) * scale / cpu_s:8.1f} x")
