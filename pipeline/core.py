@@ -191,7 +191,8 @@ class Interactions:
         from scipy.sparse import csr_array
 
         data = self.value if weighted else np.ones(len(self), np.float32)
-        matrix = csr_array((data, self.item, self.lists().indptr), shape=(self.n_users, self.n_items))
+        parts = (data, self.item, self.lists().indptr)
+        matrix = csr_array(parts, shape=(self.n_users, self.n_items), copy=True)  # adding up is in place
         matrix.sum_duplicates()
         if not weighted:
             matrix.data[:] = 1.0
@@ -458,7 +459,7 @@ class Candidates:
 
     @property
     def found(self) -> Bool:
-        """bool [Q, K]: not padding."""
+        """Bool [Q, K]: not padding."""
         return self.item != PADDING
 
     def rows(self, rows: NDArray[np.integer[Any]] | slice) -> Candidates:
