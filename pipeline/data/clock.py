@@ -116,16 +116,16 @@ def detect_clock(user: Int64, stamps: Stamps) -> tuple[Clock, str]:
     raw = stamps.raw
     if len(raw) == 0 or raw.min() == raw.max():
         return "none", "every stamp is the same"
-    order = np.lexsort((raw, user))
-    user, raw = user[order], raw[order]
-    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
-    last = np.r_[first[1:] - 1, len(user) - 1]
-    if len(first) > 1 and (raw[first] == raw[first[0]]).all():
-        return "order", f"every user starts at the same stamp, {raw[first[0]]}"
-    several = last > first
-    step = np.diff(raw) == 1
-    within = user[1:] == user[:-1]
-    gaps = np.bincount(user[1:][within & ~step], minlength=int(user[-1]) + 1)[user[first]]
-    if several.sum() > 1 and (gaps[several] == 0).mean() >= RUN_SHARE:
+    size = int(user.max()) + 1
+    count = np.bincount(user, minlength=size)
+    first, last = np.full(size, raw.max()), np.full(size, raw.min())
+    np.minimum.at(first, user, raw)
+    np.maximum.at(last, user, raw)
+    starts = first[count > 0]
+    if len(starts) > 1 and (starts == starts[0]).all():
+        return "order", f"every user starts at the same stamp, {starts[0]}"
+    several = count > 1
+    runs = (last - first)[several] == count[several] - 1
+    if len(runs) > 1 and runs.mean() >= RUN_SHARE:
         return "order", "the stamps of a user are consecutive integers"
     return "real", "users start at different stamps"

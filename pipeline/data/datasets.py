@@ -8,6 +8,7 @@ written here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,7 +111,7 @@ def read_dataset(
         item_columns=_features(items, tuple(item_columns), catalogue, findings),
         user_columns=_features(users, tuple(user_columns), known_users, findings),
         impressions=_impressions(folder, catalogue, known_users, clock, findings),
-        notes=findings.notes(),
+        notes=tuple(note.replace(f"{folder.path}{os.sep}", "") for note in findings.notes()),
         source=str(path),
     )
 

@@ -120,11 +120,11 @@ def _choose(dataset: Dataset, kind: str) -> str:
 
 
 def _place_in_user(user: NDArray[np.int32], key: NDArray[np.generic]) -> Int64:
-    """Return the place of every row among its user's rows by increasing key: int64 [N]."""
-    order = np.lexsort((key, user))
-    start = np.searchsorted(user[order], user[order])  # rows of a user are together: the first one's position
+    """Return the place of every row of a sorted ``user`` among its user's rows by key: int64 [N]."""
     place = np.empty(len(user), dtype=np.int64)
-    place[order] = np.arange(len(user)) - start
+    count = np.bincount(user)
+    start = np.cumsum(count) - count
+    place[np.lexsort((key, user))] = np.arange(len(user)) - start[user]
     return place
 
 

@@ -41,7 +41,7 @@ def presets() -> dict[str, Preset]:
     """Return the worlds by name.
 
     ``ecommerce`` is of a size that runs everywhere in seconds, and in the range of public e-commerce data: 25
-    events a user and a lognormal spread put a third of the users below 15 training events; the skew gives the
+    events a user and a lognormal spread put half of the users below 15 training events; the skew gives the
     first tenth of the items about half of the events; three items in ten arrive during the year, so the last
     windows hold items that training hardly knows. Text shows half of the preference-relevant variance and
     every item has it; images show a quarter and one item in ten has none. With a signal of one half two

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -128,6 +129,8 @@ def open_dataset(
     from stagelens.pipeline.worlds.presets import presets
 
     if not path.startswith(PREFIX):
+        if path in presets() and not Path(path).exists():
+            raise ConfigError(f"No folder {path!r}. Did you mean '{PREFIX}{path}'?")
         from stagelens.pipeline.data.datasets import load_dataset
 
         return load_dataset(

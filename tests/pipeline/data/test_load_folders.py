@@ -90,8 +90,10 @@ def test_zero_and_nan_rows_are_absent_and_counted(make_folder):
     values = VECTORS.copy()
     values[1] = 0
     values[3, 2] = np.nan
-    data = load_dataset(str(make_folder(text=values)))
+    folder = str(make_folder(text=values))
+    data = load_dataset(folder)
     assert data.modalities["text"].present.tolist() == [True, False, True, False, True]
+    assert not any(folder in note for note in data.notes)  # a report says nothing about the machine
     assert any("1 rows hold NaN" in note and "row 3" in note for note in data.notes)
     assert any("1 of 5 items have no vector" in note for note in data.notes)
 

@@ -215,8 +215,10 @@ def test_wrong_names_and_options_are_answered():
         ConfigError, match=r"item_columns of world:ecommerce: Unknown column 'prize'\. Did you mean 'price'"
     ):
         open_dataset("world:ecommerce", item_columns=("prize",))
-    with pytest.raises(DataError, match="does not exist; a data set is a folder"):
+    with pytest.raises(ConfigError, match=r"No folder 'ecommerce'\. Did you mean 'world:ecommerce'\?"):
         open_dataset("ecommerce")
+    with pytest.raises(DataError, match="does not exist; a data set is a folder"):
+        open_dataset("nowhere")
     with pytest.raises(ValueError, match=r"text\.signal = 3\.0: allowed 0 to 1"):
         World(modalities={"text": {"signal": 3}})
     with pytest.raises(ValueError, match="'width', 'signal' or 'missing'"):
