@@ -125,7 +125,12 @@ def align(
         placed[unique] = array[np.flatnonzero(known)[np.argsort(codes[known], kind="stable")]]
         array = placed
     table = ModalityTable.of(name, array)
-    broken = non_finite_rows(array)
+    return table if _report_presence(table, where, findings) else None
+
+
+def _report_presence(table: ModalityTable, where: str, findings: Findings) -> bool:
+    """Report rows that are no vectors; say whether any row is one."""
+    broken = non_finite_rows(table.values)
     if broken.any():
         found = f"{int(broken.sum())} rows hold NaN or infinite values"
         shown = tuple(f"row {row}" for row in np.flatnonzero(broken)[:3])
@@ -136,17 +141,21 @@ def align(
     missing = int((~table.present & ~broken).sum())
     if missing:
         found, effect = (
-            f"{missing} of {n_items} items have no vector (all-zero row or none)",
+            f"{missing} of {len(table.present)} items have no vector (all-zero row or none)",
             "Absent, never a vector.",
         )
         findings.add("note", "zero-vector", where, found, count=missing, effect=effect)
     if not table.present.any():
         remedy = "Check how the array was written."
         findings.add(
-            "error", "no-vectors", where, "no item has a usable vector", count=n_items, remedy=remedy
+            "error",
+            "no-vectors",
+            where,
+            "no item has a usable vector",
+            count=len(table.present),
+            remedy=remedy,
         )
-        return None
-    return table
+    return bool(table.present.any())
 
 
 def non_finite_rows(array: NDArray[Any]) -> Bool:
