@@ -133,7 +133,7 @@ def _report_presence(table: ModalityTable, where: str, findings: Findings) -> bo
     broken = non_finite_rows(table.values)
     if broken.any():
         found = f"{int(broken.sum())} rows hold NaN or infinite values"
-        shown = tuple(f"row {row}" for row in np.flatnonzero(broken)[:3])
+        shown = tuple(f"catalogue row {row}" for row in np.flatnonzero(broken)[:3])
         effect = "These items count as lacking the modality."
         findings.add(
             "warning", "non-finite", where, found, count=int(broken.sum()), examples=shown, effect=effect
