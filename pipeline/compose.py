@@ -73,7 +73,9 @@ class Union(Recipe):
         """Whether no channel stands behind an approximate index."""
         return dump(self) == dump(self.exact())
 
-    def fit(self, dataset: Dataset, split: Split, *, seed: int = 0, store: Path | None = None) -> FittedSystem:
+    def fit(
+        self, dataset: Dataset, split: Split, *, seed: int = 0, store: Path | None = None
+    ) -> FittedSystem:
         """Fit every channel on the serving window and choose the weights."""
         return fit_system(self, dataset, split, seed=seed, store=store)
 
@@ -107,7 +109,9 @@ class Then(Recipe):
         cut = "" if self.top is None else f" >> Top({self.top})"
         return f"({self.recall.label}) >> {self.rerank.label}{cut}"
 
-    def fit(self, dataset: Dataset, split: Split, *, seed: int = 0, store: Path | None = None) -> FittedSystem:
+    def fit(
+        self, dataset: Dataset, split: Split, *, seed: int = 0, store: Path | None = None
+    ) -> FittedSystem:
         """Fit both stages over the windows of the split."""
         return fit_system(self, dataset, split, seed=seed, store=store)
 
@@ -127,7 +131,9 @@ def union(first: Recipe, second: Recipe) -> Union:
         elif side.role == "channel":
             parts.append(side)
         else:
-            raise ConfigError(f"'|' merges channels; {side.label} is a {side.role or 'recipe'}. Use '>>' for then.")
+            raise ConfigError(
+                f"'|' merges channels; {side.label} is a {side.role or 'recipe'}. Use '>>' for then."
+            )
     return _made(Union, parts=tuple(parts), **settings)
 
 

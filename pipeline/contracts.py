@@ -121,7 +121,7 @@ class FittedVectors(Protocol):
 
     @property
     def present(self) -> Bool:
-        """bool [I]; False where an item has no vector."""
+        """Bool [I]; False where an item has no vector."""
         ...
 
     def query(self, queries: Queries) -> tuple[Float32, Int32]:

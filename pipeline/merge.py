@@ -112,9 +112,7 @@ def completed(
         np.put_along_axis(ranks, order, np.arange(1, candidates.size + 1)[None, :], axis=1)
         rank[..., c] = np.where(np.isnan(score[..., c]), 0, ranks)
         merged += np.where(rank[..., c] > 0, weights[c] / (rrf_k + np.maximum(rank[..., c], 1)), 0.0)
-    whole = Candidates(
-        candidates.user, candidates.item, candidates.score, candidates.channels, score, rank
-    )
+    whole = Candidates(candidates.user, candidates.item, candidates.score, candidates.channels, score, rank)
     return whole.rescored(merged.astype(np.float32), tie)
 
 

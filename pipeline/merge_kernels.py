@@ -12,7 +12,16 @@ RRF, QUOTA, ROUND_ROBIN = 0, 1, 2
 
 @njit(cache=True, nogil=True)
 def _merged_scores(
-    item: Any, q: int, weight: Any, order: Any, mode: int, rrf_k: float, quota: Any, slot: Any, found: Any, value: Any
+    item: Any,
+    q: int,
+    weight: Any,
+    order: Any,
+    mode: int,
+    rrf_k: float,
+    quota: Any,
+    slot: Any,
+    found: Any,
+    value: Any,
 ) -> int:
     """Collect the distinct items of query ``q`` with their merge score; return how many there are.
 

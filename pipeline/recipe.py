@@ -30,7 +30,16 @@ CODE_EPOCH = 1
 
 Role = Literal[
     "",
-    "channel", "vectors", "reranker", "features", "treatment", "fusion", "ensemble", "world", "system", "queries"
+    "channel",
+    "vectors",
+    "reranker",
+    "features",
+    "treatment",
+    "fusion",
+    "ensemble",
+    "world",
+    "system",
+    "queries",
 ]
 
 
@@ -158,7 +167,9 @@ def load(data: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
         ConfigError: No ``use``, unknown name, unknown field (with the nearest match) or a value out of range.
     """
     if "use" not in data:
-        raise ConfigError(f"{where}: no 'use' in {dict(data)!r}; write use = \"room.Name\", e.g. recall.ItemKNN")
+        raise ConfigError(
+            f"{where}: no 'use' in {dict(data)!r}; write use = \"room.Name\", e.g. recall.ItemKNN"
+        )
     cls = lookup(str(data["use"]))
     known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     fields: dict[str, Any] = {}

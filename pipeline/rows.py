@@ -80,6 +80,7 @@ def rows_of(
     *,
     seed: int,
     weights: Float32 | None = None,
+    negatives: int | None = None,
 ) -> Rows:
     """Return the rows of the informative lists, shuffled inside each list.
 
@@ -91,6 +92,7 @@ def rows_of(
         gains: float32 [Q, K], above 0 where relevant.
         seed: Study seed; with the user it fixes the order inside a list.
         weights: float32 [Q], one weight a list, or None.
+        negatives: Candidates that are not relevant kept of each list, a random sample; None keeps all.
 
     Raises:
         ValueError: Shapes differ.
@@ -101,9 +103,14 @@ def rows_of(
     query = np.flatnonzero(informative(candidates, gains))
     user, item = candidates.user[query], candidates.item[query]
     keys = hashed(derive(seed, "rows"), user[:, None], item)
-    keys[item == PADDING] = np.iinfo(np.uint64).max
+    kept = item != PADDING
+    if negatives is not None:
+        kept &= _sampled(
+            hashed(derive(seed, "negatives"), user[:, None], item), gains[query] > 0, kept, negatives
+        )
+    keys[~kept] = np.iinfo(np.uint64).max
     order = np.argsort(keys, axis=1)
-    sizes = (item != PADDING).sum(axis=1)
+    sizes = kept.sum(axis=1)
     inside = np.arange(shape[1]) < sizes[:, None]
     flat = (query[:, None] * shape[1] + order)[inside]
     return Rows(
@@ -115,6 +122,13 @@ def rows_of(
         user=np.repeat(user, sizes),
         item=candidates.item.reshape(-1).take(flat),
     )
+
+
+def _sampled(keys: UInt64, positive: Bool, found: Bool, negatives: int) -> Bool:
+    """Return bool [Q, K]: every positive and the ``negatives`` other candidates of each list with the lowest keys."""
+    other = np.where(found & ~positive, keys, np.iinfo(np.uint64).max)
+    place = np.argsort(np.argsort(other, axis=1), axis=1)
+    return np.asarray(positive | (found & (place < negatives)))
 
 
 def no_rows(names: tuple[str, ...]) -> Rows:

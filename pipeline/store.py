@@ -117,7 +117,9 @@ class Store:
                         dtype, width = columns[column]
                         array = np.ascontiguousarray(block[column], dtype=dtype)
                         if array.shape[1:] != (width,):
-                            raise ValueError(f"{name}: column {column} has shape {array.shape}, width {width}")
+                            raise ValueError(
+                                f"{name}: column {column} has shape {array.shape}, width {width}"
+                            )
                         handle.write(array.tobytes())
                         handle.flush()
         wall = time.perf_counter() - started

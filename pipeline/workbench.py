@@ -70,7 +70,8 @@ class Workbench:
         seed: The study seed.
         store: Artefacts and the ledger.
         lost: What happens to positives of training rows that recall lost.
-        max_rows: Training rows at most.
+        max_rows: Candidates of training lists at most.
+        negatives: Candidates that are not relevant kept of each training list; None keeps all.
         block: Users asked of a channel at once.
         lost_counts: Per union label: positives of the training lists and how many of them recall lost.
         fit_seconds: Fingerprint of a fit -> seconds it took when it was made.
@@ -82,6 +83,7 @@ class Workbench:
     store: Store
     lost: Literal["drop", "inject", "weight"] = "drop"
     max_rows: int = 1_000_000
+    negatives: int | None = 50
     block: int = 8192
     progress: Progress = field(default_factory=Silent)
     lost_counts: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -107,6 +109,7 @@ class Workbench:
         mask: Which = "train+valid",
         lost: Literal["drop", "inject", "weight"] = "drop",
         max_rows: int = 1_000_000,
+        negatives: int | None = 50,
         block: int = 8192,
         progress: Progress | None = None,
     ) -> Workbench:
@@ -129,6 +132,7 @@ class Workbench:
             store if isinstance(store, Store) else Store(store),
             lost,
             max_rows,
+            negatives,
             block,
             progress or Silent(),
         )
@@ -136,7 +140,9 @@ class Workbench:
     # ---------------------------------------------------------------- recall
 
     def _hashes(self, part: Recipe) -> list[str]:
-        return [self.dataset.training(self.windows.test.fit).modality(name).digest for name in sorted(part.reads)]
+        return [
+            self.dataset.training(self.windows.test.fit).modality(name).digest for name in sorted(part.reads)
+        ]
 
     def fit_key(self, part: Recipe, window: Window) -> str:
         """Return the fingerprint of a channel fitted on the fit window."""
@@ -286,7 +292,9 @@ class Workbench:
             return candidates
         scores = [self.fitted(part, window).score(queries, candidates.item) for part in recall.parts]
         weights = self.weights(recall)
-        return completed(candidates, np.stack(scores, axis=2), queries.tie, weights=weights, rrf_k=recall.rrf_k)
+        return completed(
+            candidates, np.stack(scores, axis=2), queries.tie, weights=weights, rrf_k=recall.rrf_k
+        )
 
     def group(self, group: Recipe, recall: Union, window: Window) -> FittedFeatureGroup:
         """Return a feature group fitted on the fit window, for candidates of the union."""
@@ -294,14 +302,21 @@ class Workbench:
         key = fingerprint("group", group, window.fit_key, self._hashes(group), channels)
         if key not in self._groups:
             data = self.dataset.training(window.fit)
-            made = cast(FeatureGroup, group).fit(data, channels, seed=derive(self.seed, "features", group.label))
+            made = cast(FeatureGroup, group).fit(
+                data, channels, seed=derive(self.seed, "features", group.label)
+            )
             self._groups[key] = made
             while len(self._groups) > 4 * KEPT_FITS:
                 self._groups.popitem(last=False)
         return self._groups[key]
 
     def features(
-        self, groups: Sequence[Recipe], recall: Union, window: Window, queries: Queries, candidates: Candidates
+        self,
+        groups: Sequence[Recipe],
+        recall: Union,
+        window: Window,
+        queries: Queries,
+        candidates: Candidates,
     ) -> Features:
         """Return the columns of several groups, each name once (equal names are equal columns)."""
         parts: list[Features] = []
@@ -347,7 +362,9 @@ class Workbench:
         """Return valid rows with the columns of one system, from at most ``max_rows`` candidates."""
         groups = cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features)
         limit = max(max_rows, system.recall.size)
-        return joined(self._window_rows(system.recall, groups, self.windows.valid, limit, False), capacity=limit)
+        return joined(
+            self._window_rows(system.recall, groups, self.windows.valid, limit, False), capacity=limit
+        )
 
     def _window_rows(
         self, recall: Union, groups: Sequence[Recipe], window: Window, limit: int, training: bool
@@ -377,12 +394,17 @@ class Workbench:
                 if training and self.lost == "weight":
                     weight = (truth.count / np.maximum(recalled, 1)).astype(np.float32)
                 seed = derive(self.seed, "row-order", window.name)
-                yield rows_of(candidates, features, truth.gains(candidates), seed=seed, weights=weight)
+                yield rows_of(
+                    candidates,
+                    features,
+                    truth.gains(candidates),
+                    seed=seed,
+                    weights=weight,
+                    negatives=self.negatives if training else None,
+                )
                 task.advance(stop - start)
 
-    def _extended(
-        self, window: Window, queries: Queries, truth: Truth, candidates: Candidates
-    ) -> Candidates:
+    def _extended(self, window: Window, queries: Queries, truth: Truth, candidates: Candidates) -> Candidates:
         """Put lost positives (``inject``) and exposures into the tails of the lists, evidence still to come."""
         extra: list[tuple[Int32, Int32]] = []
         if self.lost == "inject":
@@ -414,14 +436,16 @@ class Workbench:
                 if not own:
                     empty = no_rows(())
                     return recipe.fit(empty, empty, seed=derive(self.seed, "rerank", recipe.label)).save()
-                wanted = [*own, *(group for group in groups if group not in own)]
-                train, valid = self.training_rows(system.recall, wanted)
+                wanted = {fingerprint(group): group for group in (*groups, *own)}
+                train, valid = self.training_rows(system.recall, [wanted[key] for key in sorted(wanted)])
                 names = self.columns(own, system.recall)
                 seed = derive(self.seed, "rerank", recipe.label)
                 started = time.perf_counter()
                 saved = recipe.fit(train.columns(names), valid.columns(names), seed=seed).save()
                 lost = self.lost_counts[system.recall.label]
-                return Saved(saved.arrays, {**saved.meta, "fit_s": time.perf_counter() - started, "lists": lost})
+                return Saved(
+                    saved.arrays, {**saved.meta, "fit_s": time.perf_counter() - started, "lists": lost}
+                )
 
             saved = self.store.saved("rerank", system.label + _read(own), key, make)
             self._rerankers[key] = recipe.load(saved)
@@ -442,14 +466,17 @@ class Workbench:
             [self.fit_key(part, self.windows.valid) for part in system.recall.parts],
             self._hashes(system.rerank),
             rows,
-            [self.lost, self.max_rows, None if shown is None else shown.fingerprint()],
+            [self.lost, self.max_rows, self.negatives, None if shown is None else shown.fingerprint()],
             self._columns_key,
             self.seed,
         )
 
     @cached_property
     def _columns_key(self) -> str:
-        columns = {**self.dataset.item_columns, **{f"user {k}": v for k, v in self.dataset.user_columns.items()}}
+        columns = {
+            **self.dataset.item_columns,
+            **{f"user {k}": v for k, v in self.dataset.user_columns.items()},
+        }
         return content_hash(*[part for name in sorted(columns) for part in (name, columns[name])])
 
     def reorder(self, system: Then, window: Window, queries: Queries, candidates: Candidates) -> Candidates:
@@ -457,7 +484,9 @@ class Workbench:
         evidence = self.evidence(system.recall, window, queries, candidates)
         groups = cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features)
         features = (
-            self.features(groups, system.recall, window, queries, evidence) if groups else _no_features(evidence)
+            self.features(groups, system.recall, window, queries, evidence)
+            if groups
+            else _no_features(evidence)
         )
         return evidence.rescored(self.reranker(system).score(evidence, features), queries.tie)
 

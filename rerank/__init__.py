@@ -10,7 +10,6 @@ from stagelens.rerank.features.history import History
 from stagelens.rerank.features.modality import Similarity
 from stagelens.rerank.features.popularity import Popularity
 from stagelens.rerank.features.side import Side
-from stagelens.rerank.importance import gain_by_group, permutation_importance
 from stagelens.rerank.lambdamart import LambdaMART
 
 __all__ = [
@@ -23,6 +22,4 @@ __all__ = [
     "RandomOrder",
     "Side",
     "Similarity",
-    "gain_by_group",
-    "permutation_importance",
 ]

@@ -212,7 +212,9 @@ class _Builder:
     def recall_stage(self, modalities: tuple[str, ...]) -> None:
         """References, each modality alone, the base, base + modality, base + all, permuted copies."""
 
-        def arm(name: str, system: Union, on: tuple[str, ...] = (), shown: bool = True) -> tuple[str, str, str]:
+        def arm(
+            name: str, system: Union, on: tuple[str, ...] = (), shown: bool = True
+        ) -> tuple[str, str, str]:
             integration: Literal["ensemble", "none"] = "ensemble" if on and len(system.parts) > 1 else "none"
             return self._add(Arm(name, "recall", "catalogue", system, on, integration, shown))
 

@@ -25,7 +25,9 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
     size, cores = study.recall.size, max(threads(), 1)
     refit = resolve_refit(study.protocol.refit, split)
     valid, test = len(split.valid.users()), len(split.test.users())
-    labels = len(split.labels.users()) if refit != "cross" else len(split.train.users()) * study.protocol.folds
+    labels = (
+        len(split.labels.users()) if refit != "cross" else len(split.train.users()) * study.protocol.folds
+    )
     labels = min(labels, study.protocol.max_rows // size)
     fitted: set[str] = set()
     unions: set[str] = set()
@@ -43,4 +45,3 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
     merging = len(unions) * valid * 40 * 5e-6
     fits = windows * len(parts) * 0.02 * dataset.n_items / 1000
     return len(study.seeds) * (lists + training + scoring + merging + fits) / cores + START
-

@@ -73,7 +73,10 @@ def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateS
     """Measure the candidate sets of a union, through the store."""
     key = fingerprint("candidate-set", recall_key(bench, recall, window))
     saved = bench.store.saved(
-        "measured", f"candidates of {recall.label} on {window.name}", key, lambda: _candidate_set(bench, recall, window)
+        "measured",
+        f"candidates of {recall.label} on {window.name}",
+        key,
+        lambda: _candidate_set(bench, recall, window),
     )
     arrays, meta = saved.arrays, saved.meta
     return CandidateSet(
@@ -108,7 +111,9 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
         exact = recall.exact()
         weights = bench.weights(recall)
         shadow = [
-            window.truth.rows(np.arange(start, stop)).ranks(bench.candidates(exact, window, start, stop, weights)[0])
+            window.truth.rows(np.arange(start, stop)).ranks(
+                bench.candidates(exact, window, start, stop, weights)[0]
+            )
             for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size)))
         ]
         arrays["exact"] = _joined(shadow) > 0
@@ -187,7 +192,9 @@ def oracle_ranks(recalled: Int32, row: Int32) -> Int32:
     return out
 
 
-def latency(bench: Workbench, system: Union | Then, window: Window, queries: int) -> tuple[list[float], list[float]]:
+def latency(
+    bench: Workbench, system: Union | Then, window: Window, queries: int
+) -> tuple[list[float], list[float]]:
     """Return milliseconds of single queries: for recall, and for the re-rank stage (empty for a union)."""
     recall = system if isinstance(system, Union) else system.recall
     key = fingerprint("latency", recall_key(bench, recall, window), system, queries)
@@ -213,7 +220,8 @@ def latency(bench: Workbench, system: Union | Then, window: Window, queries: int
 
 def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, Any]]:
     """Return what a re-ranker leans on: for each feature group its share of the gain, and ndcg@10 lost on valid rows
-    when the group's columns are permuted together."""
+    when the group's columns are permuted together.
+    """
     key = fingerprint("importance", bench.reranker_key(system), max_rows)
 
     def make() -> Saved:
@@ -224,7 +232,7 @@ def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, 
         }
         rows = bench.valid_rows(system, max_rows)
         drops = permutation_importance(model, rows, groups, seed=derive(bench.seed, "importance"))
-        gain = gain_by_group(getattr(model, "gain", {}), groups)
+        gain = gain_by_group(model.importance() if hasattr(model, "importance") else {}, groups)
         total = sum(gain.values()) or 1.0
         records = [
             {"group": g, "gain": gain[g] / total, "permutation": drops[g]["drop"], "sd": drops[g]["sd"]}

@@ -93,7 +93,9 @@ class RunFolder:
         partial.mkdir(parents=True)
         try:
             (partial / "config.toml").write_text(to_toml(study.model_dump(mode="json")), encoding="utf-8")
-            (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str), encoding="utf-8")
+            (partial / "manifest.json").write_text(
+                json.dumps(manifest, indent=1, default=str), encoding="utf-8"
+            )
             (partial / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
             pd.DataFrame(list(records)).to_parquet(partial / "comparisons.parquet", index=False)
             write_measurements(
@@ -209,7 +211,8 @@ def manifest_of(
         "systems": {"/".join(arm.key): dump(arm.system) for arm in plan.arms},
         "estimate_s": estimate_s,
         "phases": [
-            {"name": p.name, "wall_s": p.wall_s, "cpu_s": p.cpu_s, "peak_bytes": p.peak_bytes} for p in phases.done
+            {"name": p.name, "wall_s": p.wall_s, "cpu_s": p.cpu_s, "peak_bytes": p.peak_bytes}
+            for p in phases.done
         ],
         "peak_bytes": max((phase.peak_bytes for phase in phases.done), default=0),
         "made": sum(entry.made for entry in store.ledger.values()),

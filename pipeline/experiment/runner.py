@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,13 @@ from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import slices
 from stagelens.pipeline.experiment.arms import Arm, Plan, plan_of, with_permuted
 from stagelens.pipeline.experiment.estimate import estimate_seconds
-from stagelens.pipeline.experiment.measure import CandidateSet, candidate_set, final_lists, importance, latency
+from stagelens.pipeline.experiment.measure import (
+    CandidateSet,
+    candidate_set,
+    final_lists,
+    importance,
+    latency,
+)
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import RunFolder, default_store, manifest_of, study_fingerprint
 from stagelens.pipeline.experiment.summary import (
@@ -33,9 +39,8 @@ from stagelens.pipeline.experiment.summary import (
 )
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
-from stagelens.pipeline.seeds import derive
 from stagelens.pipeline.store import Store
-from stagelens.pipeline.windows import Window, resolve_refit
+from stagelens.pipeline.windows import Window
 from stagelens.pipeline.workbench import Workbench
 from stagelens.pipeline.worlds.world import open_dataset
 
@@ -123,6 +128,7 @@ class _Run:
             mask=protocol.mask,
             lost=protocol.lost,
             max_rows=protocol.max_rows,
+            negatives=protocol.negatives or None,
             block=self.study.block,
             progress=self.progress,
         )
@@ -172,11 +178,30 @@ class _Run:
             "manifest": str(folder.path / "manifest.json"),
         }
         manifest = manifest_of(
-            self.study, dataset, split, plan, benches, measured, margins, opened, self.phases, self.store, seconds
+            self.study,
+            dataset,
+            split,
+            plan,
+            benches,
+            measured,
+            margins,
+            opened,
+            self.phases,
+            self.store,
+            seconds,
         )
         with self.phases("write"):
             folder.write(
-                self.study, summary, manifest, records, measured, truth, dataset, split, benches[0], self.progress
+                self.study,
+                summary,
+                manifest,
+                records,
+                measured,
+                truth,
+                dataset,
+                split,
+                benches[0],
+                self.progress,
             )
         return Result(folder.path, summary, manifest)
 
@@ -272,7 +297,9 @@ class _Run:
                 samples = recall_ms if arm.stage == "recall" else rerank_ms
             one = Latency.of(samples)
             single = {"p50": one.p50, "p95": one.p95, "p99": one.p99}
-        stage = {"recall": ("recall fits and lists",), "rerank": ("re-ranker fits",), "both": ("test",)}[arm.stage]
+        stage = {"recall": ("recall fits and lists",), "rerank": ("re-ranker fits",), "both": ("test",)}[
+            arm.stage
+        ]
         peaks = [phase.peak_bytes for phase in self.phases.done if phase.name in (*stage, "test")]
         return {
             "fit_s": fit_s,

@@ -11,7 +11,6 @@ import numpy as np
 
 from stagelens.pipeline.core import Bool, Float64, Int32, Int64
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.evaluate.cost import Latency
 from stagelens.pipeline.evaluate.corrections import benjamini_hochberg, holm
 from stagelens.pipeline.evaluate.lists import value_hit
 from stagelens.pipeline.evaluate.losses import CLASSES, Losses, partition

@@ -3,8 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stagelens.rerank import LambdaMART, gain_by_group, permutation_importance
-from stagelens.rerank.importance import ndcg_at_10, rectangle
+from stagelens.pipeline.evaluate.importance import (
+    gain_by_group,
+    ndcg_at_10,
+    permutation_importance,
+    rectangle,
+)
+from stagelens.rerank import LambdaMART
 
 GROUPS = {"planted": ("signal",), "weak": ("weak",), "noise": ("noise", "more noise")}
 
