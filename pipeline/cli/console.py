@@ -29,8 +29,12 @@ def errors() -> Console:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:  # rich would end the process with status 1
+            raise BrokenPipeError
+
     width = None if stream.isatty() or os.environ.get("COLUMNS") else FILE_WIDTH
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+    return Piped(file=stream, width=width, highlight=False, emoji=False, markup=False)
 
 
 def say(text: str) -> None:

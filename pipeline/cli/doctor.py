@@ -63,6 +63,7 @@ def _print(found: list[Check]) -> None:
     from rich.text import Text
 
     from stagelens.pipeline.cli.console import output
+    from stagelens.pipeline.report.tables import draw
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -73,7 +74,7 @@ def _print(found: list[Check]) -> None:
         text = check.found + (f". {check.remedy}" if check.remedy else "")
         table.add_row(Text(check.state, style=styles[check.state]), Text(check.name), Text(text))
     console = output()
-    console.print(table)
+    draw(table, console)
     broken = [check.name for check in found if check.state == "broken"]
     console.print(f"\nBroken: {', '.join(broken)}." if broken else "\nThis machine is fit.")
 

@@ -38,6 +38,7 @@ def list_(
     from rich.text import Text
 
     from stagelens.pipeline.cli.console import output
+    from stagelens.pipeline.report.tables import draw
 
     console = output()
     for heading, entries in found.items():
@@ -49,5 +50,5 @@ def list_(
         for name, line in entries.items():
             table.add_row(Text(name), Text(line))
         console.print(Text(heading, style="bold"))
-        console.print(table)
+        draw(table, console)
     console.print("\nDetails: simulate show NAME")

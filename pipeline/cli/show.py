@@ -46,6 +46,7 @@ def _recipe(name: str, cls: type, instance: Any) -> None:
 
     from stagelens.pipeline.cli.console import output
     from stagelens.pipeline.recipe import field_docs
+    from stagelens.pipeline.report.tables import draw
 
     console = output()
     console.print(Text(name, style="bold"))
@@ -62,7 +63,7 @@ def _recipe(name: str, cls: type, instance: Any) -> None:
         value = _default(field) if instance is None else repr(getattr(instance, field.name))
         table.add_row(Text(field.name), Text(value), Text(" ".join(docs.get(field.name, "").split())))
     console.print()
-    console.print(table)
+    draw(table, console)
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

@@ -169,8 +169,10 @@ def _run(plan: Study, out: Path | None, *, as_json: bool, quiet: bool) -> None:
 
     with reserved_output(as_json), shown(quiet) as progress:
         from stagelens.pipeline.experiment.runner import simulate as run
+        from stagelens.pipeline.experiment.summary import margin_of
         from stagelens.pipeline.report import page
 
+        margin_of(plan.measure.margin, 1.0)  # a wrong one is told now, not after the fits
         result = run(plan, out=out, progress=progress)
         page.write(result.folder, result.summary, result.manifest)
     if as_json:
@@ -179,6 +181,7 @@ def _run(plan: Study, out: Path | None, *, as_json: bool, quiet: bool) -> None:
     from stagelens.pipeline.report import tables
 
     console = output()
-    tables.show(result.summary, console)
+    seen = not quiet and sys.stderr.isatty() and sys.stdout.isatty()
+    tables.show(result.summary, console, notes=not seen)
     console.print()
     console.print(f"Report, tables and full precision: {result.folder}", soft_wrap=True)

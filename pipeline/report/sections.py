@@ -24,6 +24,7 @@ LOSS_WORDS = {
 }
 STAGE_WORDS = {"recall": "recall", "rerank": "re-rank", "both": "end to end"}
 _STAGES = tuple(STAGE_WORDS)
+_CONTRASTS = ("worth", "information", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,34 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     Args:
         summary: As in ``summary.json``.
         complete: For a page: verdicts first, then everything. Else for a terminal, where the last lines are
-            read first: verdicts last, without the two longest tables.
+            read first: verdicts last, without the longest tables, the permuted copies and the second views.
     """
+    if not complete:
+        summary = headline(summary)
     stages = [recall, rerank, end_to_end, losses]
     rest = [importance, costs]
     order = [verdicts, *stages, other_intervals, slices, *rest] if complete else [*stages, *rest, verdicts]
     return [section for make in order if (section := make(summary)) is not None]
 
 
-def heading(summary: Record) -> list[str]:
+def headline(summary: Record) -> Record:
+    """Return the summary without permuted copies (their comparisons stay) and second views of a stage."""
+    return {
+        **summary,
+        "systems": [s for s in summary.get("systems", ()) if not (_permuted(s) or _second(s.get("system")))],
+        "comparisons": [c for c in summary.get("comparisons", ()) if not _second(c.get("system"))],
+    }
+
+
+def _permuted(system: Record) -> bool:
+    return any("~" in name for name in system.get("modalities", ()))
+
+
+def _second(name: Any) -> bool:
+    return str(name).endswith("]")
+
+
+def heading(summary: Record, *, notes: bool = True) -> list[str]:
     """Return the opening lines: what ran, on which data, and what its intervals stand for."""
     dataset = summary.get("dataset", {})
     statistics = dataset.get("statistics", {})
@@ -74,7 +94,7 @@ def heading(summary: Record) -> list[str]:
         f"{summary.get('name', '')} on {dataset.get('name', '')}"
         + (f": {', '.join(sizes)}." if sizes else ".")
     ]
-    lines += [str(note) for note in dataset.get("notes", ())]
+    lines += [str(note) for note in dataset.get("notes", ()) if notes]
     n_seeds = max((int(c.get("seeds") or 1) for c in summary.get("comparisons", ())), default=1)
     if n_seeds == 1:
         lines.append(
@@ -217,10 +237,10 @@ def losses(summary: Record) -> Section | None:
 
 
 def _order(comparison: Record) -> tuple[int, int]:
-    stage = str(comparison.get("stage"))
+    contrast, stage = str(comparison.get("contrast")), str(comparison.get("stage"))
     return (
-        0 if comparison.get("contrast") == "worth" else 1,
-        _STAGES.index(stage) if stage in _STAGES else 9,
+        _CONTRASTS.index(contrast) if contrast in _CONTRASTS else len(_CONTRASTS),
+        _STAGES.index(stage) if stage in _STAGES else len(_STAGES),
     )
 
 
@@ -247,7 +267,8 @@ def verdicts(summary: Record) -> Section | None:
     return Section(
         "Verdicts",
         "Difference = system minus baseline, paired by user, with the simultaneous 95 % interval; positive "
-        "is better. worth: with the modality minus without it; information: real minus shuffled rows.",
+        "is better. worth: with the modality minus without it; information: real minus shuffled "
+        "rows, which alone never says that a modality is worth having.",
         (
             "system",
             "baseline",

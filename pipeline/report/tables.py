@@ -6,22 +6,31 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stagelens.pipeline.report.figures import clean
-from stagelens.pipeline.report.sections import Section, heading, sections
+from stagelens.pipeline.report.sections import Section, heading, headline, sections
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def show(summary: Mapping[str, Any], console: Console) -> None:
-    """Write every table of a run to a console, each with the line that explains it."""
+def show(summary: Mapping[str, Any], console: Console, *, notes: bool = True) -> None:
+    """Write every table of a run to a console, each with the line that explains it.
+
+    Args:
+        summary: As in ``summary.json``.
+        console: Where to.
+        notes: Also what loading and splitting decided, unless the reader has just seen it as progress.
+    """
     from rich.text import Text
 
-    for line in heading(summary):
+    for line in heading(summary, notes=notes):
         console.print(Text(clean(line)))
     for section in sections(summary):
         console.print()
         show_section(section, console)
+    left_out = len(summary.get("systems", ())) - len(headline(summary)["systems"])
+    if left_out:
+        console.print(Text(f"\n{left_out} more systems (permuted copies, second views) stand in the report."))
 
 
 def show_section(section: Section, console: Console) -> None:
@@ -38,7 +47,18 @@ def show_section(section: Section, console: Console) -> None:
         for line in section.lines:
             console.print(Text(clean(f"- {line}")))
     else:
-        console.print(table(section, gap=1) if wide else made)
+        draw(table(section, gap=1) if wide else made, console)
+
+
+def draw(made: Table, console: Console) -> None:
+    """Write a table; without the blanks that pad its lines where no terminal needs them."""
+    if console.is_terminal:
+        console.print(made)
+        return
+    with console.capture() as captured:
+        console.print(made)
+    for line in captured.get().splitlines():
+        console.file.write(f"{line.rstrip()}\n")
 
 
 def table(section: Section, gap: int = 2) -> Table:

@@ -146,3 +146,24 @@ def test_write_leaves_whole_files_only(summary: dict[str, Any], tmp_path: Path) 
     page.write(tmp_path, summary, MANIFEST)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md"]
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page.html(summary, MANIFEST)
+
+
+def test_the_terminal_leaves_copies_and_second_views_to_the_report(summary: dict[str, Any]) -> None:
+    copy = {**summary["systems"][2], "system": "base + text (permuted)", "modalities": ["text~permuted"]}
+    view = {**summary["systems"][4], "system": "base [base list]"}
+    summary["systems"] += [copy, view]
+    text = terminal(summary, 200)
+    assert "text~permuted" not in text
+    assert "[base list]" not in text
+    assert "2 more systems" in text
+    assert "against base + text (permuted)" in " ".join(terminal(summary, 80).split()), "the comparison stays"
+    assert "text~permuted" in page.html(summary, MANIFEST)
+    assert "base [base list]" in page.html(summary, MANIFEST)
+
+
+def test_worth_comes_first_and_other_last(summary: dict[str, Any]) -> None:
+    summary["comparisons"].insert(0, {**summary["comparisons"][0], "contrast": "other", "system": "text"})
+    (verdicts,) = [section for section in sections(summary) if section.title == "Verdicts"]
+    contrasts = [row[4] for row in verdicts.rows]
+    assert contrasts == ["worth", "worth", "worth", "information", "other"]
+    assert [row[2] for row in verdicts.rows[:3]] == ["recall", "re-rank", "end to end"]
