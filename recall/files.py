@@ -91,9 +91,10 @@ def _scored(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     value = pd.to_numeric(frame[by], errors="coerce").to_numpy(np.float64)
     bad = np.flatnonzero(~np.isfinite(value))
     if len(bad):
+        found = str(frame[by].iloc[bad[0]])
         raise DataError(
-            f"{path}: column {by!r} holds {frame[by].iloc[bad[0]]!r} in row {bad[0] + 1} ({len(bad)} such "
-            "rows); allowed are finite numbers."
+            f"{path}: column {by!r} holds {found!r} in row {bad[0] + 1} ({len(bad)} such rows); allowed are finite "
+            "numbers."
         )
     score = -value if by == "rank" else value
     return pd.DataFrame(
