@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stagelens.pipeline.core import (
     Candidates,
@@ -24,11 +25,12 @@ RECENT = 0.1
 
 @recipe
 class Popularity(Recipe):
-    """Count, log count, percentile, recent count, and popularity relative to what the user chose before.
+    """Count and log count relative to the average item, percentile, recent log count, and the user's habit.
 
-    All counts are of the fit window alone. The recent count covers the last tenth of its events by time; it
-    is NaN where time does not order events across users (no time, or positions that start together for most
-    users).
+    All counts are of the fit window alone, and relative, because training rows come from smaller windows than
+    the lists that are served. The recent count covers the last tenth of the window by time; it is NaN where
+    time does not order events across users (no time, or positions that start together for most users). The
+    last column is the candidate's log count less the mean over what the user chose before.
     """
 
     role: ClassVar[Role] = "features"
@@ -40,7 +42,8 @@ class Popularity(Recipe):
         below = np.searchsorted(ordered, count, side="left")
         until = np.searchsorted(ordered, count, side="right")
         percentile = ((below + until) / (2 * len(count))).astype(np.float32)
-        item = np.stack([count, np.log1p(count), percentile, recent(data.interactions)], axis=1)
+        share = count / max(1e-12, count.mean())
+        item = np.stack([share, log_popularity(count), percentile, recent(data.interactions)], axis=1)
         return FittedPopularity(np.ascontiguousarray(item, dtype=np.float32))
 
 
@@ -49,7 +52,7 @@ class FittedPopularity:
     """Counts of one window.
 
     Attributes:
-        item: float32 [I, 4]: count, log count, percentile, log of the recent count.
+        item: float32 [I, 4]: relative count, log count, percentile, recent log count.
     """
 
     item: Float32
@@ -57,7 +60,7 @@ class FittedPopularity:
     @property
     def names(self) -> tuple[str, ...]:
         """Five columns."""
-        parts = ("count", "log count", "percentile", "recent log count", "relative to history")
+        parts = ("relative count", "log count", "percentile", "recent log count", "relative to history")
         return tuple(f"popularity: {part}" for part in parts)
 
     def compute(self, queries: Queries, candidates: Candidates) -> Features:
@@ -71,7 +74,7 @@ class FittedPopularity:
 
 
 def recent(window: Interactions) -> Float32:
-    """Return float32 [I]: log(1 + events in the last tenth of the window), NaN where time says nothing.
+    """Return float32 [I]: log popularity in the last tenth of the window, NaN where time says nothing.
 
     Positions and missing times are told from a clock by the users' first events: on a clock they seldom
     coincide. The rule holds on a fold of the window too, so the column means the same at training and at
@@ -85,7 +88,13 @@ def recent(window: Interactions) -> Float32:
         return unknown
     last = np.partition(window.time, int(len(window) * (1 - RECENT)))[int(len(window) * (1 - RECENT))]
     count = np.bincount(window.item[window.time >= last], minlength=window.n_items)
-    return np.log1p(count).astype(np.float32)
+    return log_popularity(count)
+
+
+def log_popularity(count: NDArray[Any]) -> Float32:
+    """Return float32 [I]: log(1 + count / mean count); the same for a window of twice the events."""
+    relative: Float32 = np.log1p(count / max(1e-12, float(count.mean()))).astype(np.float32)
+    return relative
 
 
 def mean_over(value: Float32, history: Lists) -> Float64:

@@ -17,23 +17,51 @@ def computed(recipe, small, data=None, queries=None):
 
 
 def test_evidence_says_what_channels_said(small):
-    column = computed(Evidence(), small)
+    column = computed(Evidence(raw=True), small)
     found = small.candidates.found
     for c, name in enumerate(small.candidates.channels):
         rank = small.candidates.channel_rank[..., c]
         known = rank > 0
         assert np.array_equal(
-            column[f"evidence: {name} score"], small.candidates.channel_score[..., c], equal_nan=True
+            column[f"evidence: {name} raw score"], small.candidates.channel_score[..., c], equal_nan=True
         )
         assert np.array_equal(column[f"evidence: {name} rank"][known], rank[known])
         assert np.allclose(column[f"evidence: {name} reciprocal rank"][known], 1 / rank[known])
-        for part in ("score", "rank", "reciprocal rank", "min-max score"):
+        for part in ("rank", "reciprocal rank", "min-max score", "standard score", "raw score"):
             assert np.array_equal(np.isnan(column[f"evidence: {name} {part}"]), ~known)
     count = (small.candidates.channel_rank > 0).sum(axis=2)
     assert np.array_equal(column["evidence: channels found"][found], count[found])
     place = np.broadcast_to(np.arange(1, small.candidates.size + 1), found.shape)
     assert np.array_equal(column["evidence: merged rank"][found], place[found])
     assert np.array_equal(column["evidence: merged score"][found], small.candidates.score[found])
+
+
+def test_standard_scores_have_mean_0_and_deviation_1_in_each_list(small):
+    column = computed(Evidence(), small)["evidence: ItemKNN standard score"]
+    some = np.flatnonzero((small.candidates.channel_rank[..., 1] > 0).sum(axis=1) > 1)
+    assert np.allclose(np.nanmean(column[some], axis=1), 0, atol=1e-6)
+    assert np.allclose(np.nanstd(column[some], axis=1), 1, atol=1e-6)
+    flat = np.where(small.candidates.channel_rank > 0, np.float32(3), np.float32(np.nan))
+    constant = replace(small, candidates=replace(small.candidates, channel_score=flat))
+    assert np.nanmax(np.abs(computed(Evidence(), constant)["evidence: ItemKNN standard score"])) == 0
+
+
+@pytest.mark.parametrize("recipe", [Evidence(), History(), Popularity()])
+def test_columns_mean_the_same_on_a_larger_window(small, recipe):
+    """Twice the events and twice the scores, all else equal: training and serving agree."""
+    window = small.data.interactions
+    data = replace(small.data, interactions=window.merged(window))
+    history = small.queries.history
+    twice = Lists(2 * history.indptr, np.repeat(history.items, 2))
+    larger = replace(
+        small,
+        candidates=replace(small.candidates, channel_score=2 * small.candidates.channel_score),
+    )
+    before = computed(recipe, small)
+    after = computed(recipe, larger, data=data, queries=replace(small.queries, history=twice))
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        assert np.allclose(values, after[name], atol=1e-5, equal_nan=True), name
 
 
 def test_min_max_spans_each_list(small):
@@ -80,7 +108,7 @@ def test_absent_evidence_never_tells_a_positive(small):
     """NaN follows the channel's rank alone, whatever the gains (which no group ever sees)."""
     column = computed(Evidence(), small)
     positive = small.gains > 0
-    absent = np.isnan(column["evidence: ItemKNN score"]) & small.candidates.found
+    absent = np.isnan(column["evidence: ItemKNN rank"]) & small.candidates.found
     share = absent[positive].mean(), absent[small.candidates.found & ~positive].mean()
     assert abs(share[0] - share[1]) < 0.15
 
@@ -98,8 +126,10 @@ def test_history_counts_the_query_not_the_data(small):
     )
     column = computed(History(), small, queries=queries)
     found = small.candidates.found
-    assert np.all(column["history: length"][found] == 1)
-    popularity = np.log1p(small.data.interactions.item_degree()[0])
+    length = len(small.data.interactions) / len(small.data.interactions.users())
+    assert np.allclose(column["history: relative length"][found], 1 / length)
+    degree = small.data.interactions.item_degree()
+    popularity = np.log1p(degree[0] / degree.mean())
     assert np.allclose(column["history: mean log popularity"][found], popularity)
     assert np.allclose(column["history: max log popularity"][found], popularity)
 
@@ -107,13 +137,15 @@ def test_history_counts_the_query_not_the_data(small):
 def test_history_by_hand(small):
     column = computed(History(), small)
     degree = small.data.interactions.item_degree()
+    popularity = np.log1p(degree / degree.mean())
+    length = len(small.data.interactions) / len(small.data.interactions.users())
     for q in (1, 5, 30):
         items = small.queries.history[q]
-        assert np.allclose(column["history: length"][q, 0], len(items))
-        assert np.allclose(column["history: mean log popularity"][q, 0], np.log1p(degree[items]).mean())
-        assert np.allclose(column["history: max log popularity"][q, 0], np.log1p(degree[items]).max())
+        assert np.allclose(column["history: relative length"][q, 0], len(items) / length)
+        assert np.allclose(column["history: mean log popularity"][q, 0], popularity[items].mean(), atol=1e-6)
+        assert np.allclose(column["history: max log popularity"][q, 0], popularity[items].max())
         assert 0 <= column["history: head share"][q, 0] <= 1
-    assert column["history: length"][0, 0] == 0
+    assert column["history: relative length"][0, 0] == 0
     assert np.isnan(column["history: mean log popularity"][0, 0])
     assert np.isnan(column["history: max log popularity"][0, 0])
     share = computed(History(), small)["history: head share"]
@@ -125,14 +157,21 @@ def test_popularity_by_hand(small):
     window, found = small.data.interactions, small.candidates.found
     item = small.candidates.item[found]
     degree = window.item_degree()
-    assert np.array_equal(column["popularity: count"][found], degree[item])
+    assert np.allclose(column["popularity: relative count"][found], degree[item] / degree.mean())
+    assert np.allclose(
+        column["popularity: log count"][found], np.log1p(degree[item] / degree.mean()), atol=1e-6
+    )
     percentile = np.array([((degree < degree[i]).sum() + (degree <= degree[i]).sum()) / 2 for i in item])
     assert np.allclose(column["popularity: percentile"][found], percentile / len(degree))
     last = np.sort(window.time)[int(len(window) * 0.9)]
     recent = np.bincount(window.item[window.time >= last], minlength=len(degree))
-    assert np.allclose(column["popularity: recent log count"][found], np.log1p(recent[item]))
-    usual = np.log1p(degree[small.queries.history[7]]).mean()
-    own = np.log1p(degree[small.candidates.item[7, :5]]) - usual
+    assert np.allclose(
+        column["popularity: recent log count"][found],
+        np.log1p(recent[item] / recent.mean()),
+        atol=1e-6,
+    )
+    usual = np.log1p(degree[small.queries.history[7]] / degree.mean()).mean()
+    own = np.log1p(degree[small.candidates.item[7, :5]] / degree.mean()) - usual
     assert np.allclose(column["popularity: relative to history"][7, :5], own, atol=1e-6)
     assert np.isnan(column["popularity: relative to history"][0]).all()
 
