@@ -64,7 +64,7 @@ class Dense(Recipe):
     nprobe: PositiveInt | None = None
     """Lists that an IVF index visits; None: FAISS's default, 1."""
     ef_search: PositiveInt | None = None
-    """Breadth of the search in an HNSW index; None: FAISS's default, 16."""
+    """Breadth of the search in an HNSW graph, raised to what the index is asked for; None: just that."""
     device: Device = "auto"
     """Where FAISS searches; ``auto``: on a GPU that passes a probe, else on the CPU."""
 

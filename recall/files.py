@@ -93,8 +93,8 @@ def _scored(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     if len(bad):
         found = str(frame[by].iloc[bad[0]])
         raise DataError(
-            f"{path}: column {by!r} holds {found!r} in row {bad[0] + 1} ({len(bad)} such rows); allowed are finite "
-            "numbers."
+            f"{path}: column {by!r} holds {found!r} in row {bad[0] + 1} ({len(bad)} such rows); allowed are "
+            "finite numbers."
         )
     score = -value if by == "rank" else value
     return pd.DataFrame(

@@ -109,6 +109,7 @@ class FaissIndex:
         cpu: The FAISS index.
         exact: Whether it is exhaustive over the vectors themselves.
         size_bytes: Bytes when serialised.
+        graph: The HNSW graph inside, or None.
         gpu: The copy on the GPU, or None.
         note: Where it searches and why.
     """
@@ -116,6 +117,7 @@ class FaissIndex:
     cpu: Any
     exact: bool
     size_bytes: int
+    graph: Any = None
     gpu: Any = None
     note: str = ""
 
@@ -139,7 +141,7 @@ class FaissIndex:
         # What an approximate index returns for a query must not depend on its neighbours in the block:
         # rounding that varies with the batch would move queries between lists of an IVF. Two copies take the
         # same path as many.
-        with _matrix_product(False):
+        with _matrix_product(False), _breadth(self.graph, depth):
             if _row_by_row(self.cpu):
                 parts = [self.cpu.search(np.repeat(row[None], 2, axis=0), depth) for row in asked]
                 empty = (np.empty((0, depth), np.float32), np.empty((0, depth), np.int64))
@@ -180,7 +182,8 @@ def build(
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: Of training and of graphs.
         nprobe: Lists visited by an IVF index; None: FAISS's default, 1.
-        ef_search: Breadth of the search in an HNSW graph; None: FAISS's default, 16.
+        ef_search: Breadth of the search in an HNSW graph, raised to the depth where that is more: narrower, FAISS
+            returns fewer than were asked for.
 
     Raises:
         ConfigError: The factory string, or a parameter for it, makes no sense; a graph over vectors of
@@ -266,19 +269,19 @@ def _check_lengths(vectors: Float32, factory: str) -> None:
         )
 
 
-def _parts(faiss: Any, index: Any) -> Iterator[Any]:
-    """Yield an index and, downcast, what it wraps."""
+def _parts(faiss: Any, index: Any, *, coarse: bool) -> Iterator[Any]:
+    """Yield an index and, downcast, what it wraps; the index of an IVF's lists with ``coarse``."""
     index = faiss.downcast_index(index)
     yield index
-    for name in ("index", "base_index", "storage", "quantizer"):
+    for name in ("index", "base_index", "storage", *(["quantizer"] if coarse else [])):
         inner = getattr(index, name, None)
         if isinstance(inner, faiss.Index):
-            yield from _parts(faiss, inner)
+            yield from _parts(faiss, inner, coarse=coarse)
 
 
 def _seed(faiss: Any, index: Any, seed: int) -> None:
     """Seed whatever trains or draws, and silence the advice on few training points (it goes past Python)."""
-    for part in _parts(faiss, index):
+    for part in _parts(faiss, index, coarse=True):
         for trainer in (getattr(part, "cp", None), getattr(getattr(part, "pq", None), "cp", None)):
             if trainer is not None:
                 trainer.seed = seed % (1 << 31)
@@ -290,7 +293,8 @@ def _seed(faiss: Any, index: Any, seed: int) -> None:
 def _wrapped(faiss: Any, index: Any) -> FaissIndex:
     exact = type(faiss.downcast_index(index)) in (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexFlatL2)
     size = index.ntotal * index.d * 4 if exact else len(_serialised(faiss, index))
-    return FaissIndex(index, exact, int(size))
+    graphs = [part.hnsw for part in _parts(faiss, index, coarse=False) if hasattr(part, "hnsw")]
+    return FaissIndex(index, exact, int(size), graphs[0] if graphs else None)
 
 
 def _serialised(faiss: Any, index: Any) -> NDArray[np.uint8]:
@@ -310,6 +314,10 @@ def _placed(
                     f"{option} = {value} means nothing to index = {factory!r}; nprobe is for IVF, ef_search "
                     "for HNSW. Leave it out."
                 ) from error
+    if nprobe is not None and wrapped.graph is None:
+        for part in _parts(faiss, wrapped.cpu, coarse=True):
+            if hasattr(part, "hnsw"):  # finds the lists of an IVF: it must find nprobe of them
+                part.hnsw.efSearch = max(part.hnsw.efSearch, nprobe)
     wanted, note = use_gpu(device, None if device == "cpu" else gpu_fault())
     if not wanted:
         return replace(wrapped, note=note)
@@ -366,6 +374,20 @@ def _matrix_product(on: bool) -> Iterator[None]:
         yield
     finally:
         settings.distance_compute_blas_threshold = before
+
+
+@contextlib.contextmanager
+def _breadth(graph: Any, depth: int) -> Iterator[None]:
+    """Search a graph at least as broadly as results are wanted; narrower, FAISS returns fewer."""
+    if graph is None:
+        yield
+        return
+    before = graph.efSearch
+    graph.efSearch = max(before, depth)
+    try:
+        yield
+    finally:
+        graph.efSearch = before
 
 
 @contextlib.contextmanager

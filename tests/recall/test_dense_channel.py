@@ -260,6 +260,17 @@ def test_an_exhausted_ivf_pads_and_never_names_the_last_item() -> None:
     assert (found.item == 399).any(axis=1).mean() < 0.5
 
 
+def test_an_approximate_index_is_asked_for_the_seen_ones_too() -> None:
+    rng = generator(14, "dense-channel")
+    values = rng.normal(size=(2000, 8)) + np.array([2.0] + [0.0] * 7)
+    near = np.argsort(-(values / np.linalg.norm(values, axis=1, keepdims=True))[:, 0])[:400]
+    window = Interactions.of(np.zeros(400, int), near, n_users=2, n_items=2000)
+    fitted = Dense(modality="text", index="HNSW16", centre=False).fit(training(values, window), seed=0)
+    found = fitted.retrieve(ask(window), 50)
+    assert found.found.sum(axis=1).tolist() == [50, 0]
+    assert not np.isin(found.item[0], near).any()
+
+
 def test_approximate_lists_are_what_the_index_returned() -> None:
     rng = generator(11, "dense-channel")
     values = rng.normal(size=(600, 16))
