@@ -29,12 +29,28 @@ class Layout:
         position: int32 [I], the row of each item in ``vectors``; -1: the item has no vector.
         members_at: int64 [G + 1].
         member: int32 [N], the items of row g: ``member[members_at[g]:members_at[g + 1]]``.
+        shared: int64, the places in ``member`` whose row has several items.
+        row: int64, the row of each of ``shared``.
+        longest: Length of the longest vector.
     """
 
     vectors: Float32
     position: Int32
     members_at: Int64
     member: Int32
+    shared: Int64
+    row: Int64
+    longest: float
+
+    @classmethod
+    def of(cls, vectors: Float32, position: Int32, members_at: Int64, member: Int32) -> Layout:
+        """Complete a layout."""
+        size = np.diff(members_at)
+        owner = np.repeat(np.arange(len(size)), size)
+        shared = np.flatnonzero(size[owner] > 1)
+        squares = np.einsum("gd,gd->g", vectors, vectors, dtype=np.float64)
+        longest = float(np.sqrt(squares.max(initial=0.0)))
+        return cls(vectors, position, members_at, member, shared, owner[shared], longest)
 
     @property
     def duplicates(self) -> int:
@@ -43,14 +59,11 @@ class Layout:
 
     def in_tie_order(self, tie: Int32) -> Int32:
         """Return ``member`` with every shared row in tie order."""
-        size = np.diff(self.members_at)
-        if len(size) == 0 or int(size.max()) == 1:
+        if not len(self.shared):
             return self.member
-        owner = np.repeat(np.arange(len(size)), size)
-        shared = np.flatnonzero(size[owner] > 1)
         member = self.member.copy()
-        members = member[shared]
-        member[shared] = members[np.lexsort((tie[members], owner[shared]))]
+        members = member[self.shared]
+        member[self.shared] = members[np.lexsort((tie[members], self.row))]
         return member
 
 
@@ -110,7 +123,8 @@ def laid_out(rows: Float32, present: Bool) -> Layout:
     position[items] = group
     members_at = np.zeros(len(first) + 1, np.int64)
     np.cumsum(np.bincount(group, minlength=len(first)), out=members_at[1:])
-    return Layout(vectors, position, members_at, items[np.argsort(group, kind="stable")].astype(np.int32))
+    member = items[np.argsort(group, kind="stable")].astype(np.int32)
+    return Layout.of(vectors, position, members_at, member)
 
 
 def _distinct(rows: Float32) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -135,7 +135,7 @@ class Dense(Recipe):
         from stagelens.recall.index import restore
 
         arrays = saved.arrays
-        layout = Layout(arrays["vectors"], arrays["position"], arrays["members_at"], arrays["member"])
+        layout = Layout.of(arrays["vectors"], arrays["position"], arrays["members_at"], arrays["member"])
         index = None
         if len(layout.vectors):
             index = restore(arrays["index"], layout.vectors, factory=self.index, **self._search())

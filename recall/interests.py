@@ -20,6 +20,60 @@ ROUNDS = 8
 
 
 @njit(cache=True, nogil=True)
+def _gap(table: Any, place: Any, centre: Any) -> Any:
+    """Return the squared distance between a row and a centre."""
+    total = 0.0
+    for d in range(table.shape[1]):
+        total += (table[place, d] - centre[d]) ** 2
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _open(table: Any, place: Any, parts: Any, nearest: Any, centre: Any) -> Any:
+    """Fill ``centre`` farthest point first: the newest item, then always the one least like any so far."""
+    nearest[:] = np.inf
+    chosen = 0
+    for made in range(parts):
+        centre[made] = table[place[chosen]]
+        farthest, following = 0.0, -1
+        for x in range(len(place)):
+            nearest[x] = min(nearest[x], _gap(table, place[x], centre[made]))
+            if nearest[x] > farthest:
+                farthest, following = nearest[x], x
+        if following < 0:  # every item equals a centre: fewer interests
+            return made + 1
+        chosen = following
+    return parts
+
+
+@njit(cache=True, nogil=True)
+def _settle(table: Any, place: Any, owner: Any, centre: Any, size: Any) -> None:
+    """Move centres to the means of the items nearest to them, until no item moves."""
+    owner[:] = -1
+    for _ in range(ROUNDS):
+        moved = False
+        for x in range(len(place)):
+            best, to = np.inf, 0
+            for c in range(len(centre)):
+                gap = _gap(table, place[x], centre[c])
+                if gap < best:
+                    best, to = gap, c
+            moved = moved or to != owner[x]
+            owner[x] = to
+        if not moved:
+            return
+        size[:] = 0
+        for x in range(len(place)):
+            size[owner[x]] += 1
+        for c in range(len(centre)):
+            if size[c] > 0:  # a centre that lost its items stays where it was
+                centre[c] = 0.0
+        for x in range(len(place)):
+            for d in range(table.shape[1]):
+                centre[owner[x], d] += table[place[x], d] / size[owner[x]]
+
+
+@njit(cache=True, nogil=True)
 def _cluster(
     indptr: Any,
     items: Any,
@@ -32,80 +86,24 @@ def _cluster(
     out: Any,
     used: Any,
 ) -> None:
-    width = table.shape[1]
     longest = 0
     for row in range(lo, hi):
         longest = max(longest, indptr[row + 1] - indptr[row])
     met = np.full(len(position), -1, np.int64)
-    place = np.empty(longest, np.int64)
-    owner = np.empty(longest, np.int64)
-    nearest = np.empty(longest, np.float64)
-    centre = np.empty((n, width), np.float64)
-    size = np.empty(n, np.int64)
+    place, owner, nearest = np.empty(longest, np.int64), np.empty(longest, np.int64), np.empty(longest)
+    centre, size = np.empty((n, table.shape[1])), np.empty(n, np.int64)
     for row in range(lo, hi):
         count = 0
-        for at in range(indptr[row + 1] - 1, indptr[row] - 1, -1):
-            p = position[items[at]]
-            if p >= 0 and met[items[at]] != row and (limit < 0 or count < limit):
-                met[items[at]] = row
-                place[count] = p
+        for at in range(indptr[row + 1] - 1, indptr[row] - 1, -1):  # newest first
+            item = items[at]
+            if position[item] >= 0 and met[item] != row and (limit < 0 or count < limit):
+                met[item] = row
+                place[count] = position[item]
                 count += 1
-        parts = min(n, count)
-        if count == 0:
-            used[row] = 0
-            continue
-        # Farthest point first: the newest item opens, then always the item least like any opener.
-        nearest[:count] = np.inf
-        chosen = 0
-        made = 0
-        while made < parts:
-            for d in range(width):
-                centre[made, d] = table[place[chosen], d]
-            farthest = 0.0
-            following = -1
-            for x in range(count):
-                gap = 0.0
-                for d in range(width):
-                    gap += (table[place[x], d] - centre[made, d]) ** 2
-                nearest[x] = min(nearest[x], gap)
-                if nearest[x] > farthest:
-                    farthest, following = nearest[x], x
-            made += 1
-            if following < 0:  # every item equals an opener: fewer interests
-                break
-            chosen = following
-        owner[:count] = -1
-        for _ in range(ROUNDS):
-            moved = False
-            for x in range(count):
-                best, to = np.inf, 0
-                for c in range(made):
-                    gap = 0.0
-                    for d in range(width):
-                        gap += (table[place[x], d] - centre[c, d]) ** 2
-                    if gap < best:
-                        best, to = gap, c
-                moved = moved or to != owner[x]
-                owner[x] = to
-            if not moved:
-                break
-            size[:made] = 0
-            for x in range(count):
-                size[owner[x]] += 1
-            for c in range(made):
-                if size[c] > 0:
-                    centre[c, :] = 0.0
-            for x in range(count):
-                for d in range(width):
-                    centre[owner[x], d] += table[place[x], d]
-            for c in range(made):
-                if size[c] > 0:
-                    for d in range(width):
-                        centre[c, d] /= size[c]
+        made = _open(table, place[:count], min(n, count), nearest[:count], centre)
+        _settle(table, place[:count], owner[:count], centre[:made], size[:made])
         used[row] = made
-        for c in range(made):
-            for d in range(width):
-                out[row, c, d] = centre[c, d]
+        out[row, :made] = centre[:made]
 
 
 def clustered(

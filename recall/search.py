@@ -5,9 +5,11 @@ Import this module inside functions only: it loads compiled loops.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from stagelens.pipeline.core import Float32, Float64, Int32, Int64, Lists
+from stagelens.pipeline.core import PADDING, Bool, Float32, Float64, Int32, Int64, Lists
 from stagelens.recall.content import Layout
 from stagelens.recall.gather import dots
 from stagelens.recall.index import Index
@@ -61,49 +63,66 @@ def unseen(
         int32 [Q, depth] and float32 [Q, depth], padded; an approximate index's scores are its own.
     """
     queries = len(seen)
-    item = np.full((queries, depth), -1, np.int32)
+    item = np.full((queries, depth), PADDING, np.int32)
     score = np.full((queries, depth), -np.inf, np.float32)
     total = len(layout.vectors)
     if not total or not len(vectors):
         return item, score
-    member = layout.in_tie_order(tie)
     at = np.searchsorted(owner, np.arange(queries + 1)).astype(np.int64)
-    slack = _rounding(layout.vectors, vectors) if index.exact else np.zeros(0)
+    asking = _Asking(
+        index, layout, vectors, at, _rounding(layout, vectors), seen, tie, layout.in_tie_order(tie)
+    )
     fetch = over_fetch(seen.lengths, depth) + (MARGIN if index.exact else 0)
-    open_rows = np.flatnonzero(np.diff(at) > 0)
-    most = int(np.diff(at).max())
-    while len(open_rows):
-        again = []
-        asked = np.minimum(fetch[open_rows], total)
-        for k in np.unique(asked)[::-1].tolist():
-            together = open_rows[asked == k]
-            step = max(1, ENTRIES // (k * most))
+    rows = np.flatnonzero(np.diff(at) > 0)
+    while len(rows):
+        again = [np.zeros(0, np.int64)]
+        asked = np.minimum(fetch[rows], total)
+        for k in np.unique(asked).tolist():
+            together = rows[asked == k]
+            step = max(1, ENTRIES // (k * int(np.diff(at).max())))
             for start in range(0, len(together), step):
-                rows = together[start : start + step]
-                local = np.zeros(len(rows) + 1, np.int64)
-                np.cumsum(at[rows + 1] - at[rows], out=local[1:])
-                used = np.repeat(at[rows] - local[:-1], np.diff(local)) + np.arange(local[-1])
-                group, value = index.search(vectors[used], k)
-                if index.exact:
-                    edge = value[:, -1] + slack[used]
-                    value = dots(vectors[used], layout.vectors, group)
-                found = top_groups(
-                    local, group, value, layout.members_at, member, seen.rows(rows), tie, depth
-                )
-                item[rows], score[rows] = found
-                if index.exact and k < total:
-                    again.append(rows[~(found[1][:, -1] > np.maximum.reduceat(edge, local[:-1]))])
-        open_rows = np.sort(np.concatenate(again)) if again else np.zeros(0, np.int64)
-        fetch[open_rows] *= 2
+                part = together[start : start + step]
+                item[part], score[part], stands = asking.once(part, k, depth)
+                again.append(part[~stands])
+        rows = np.sort(np.concatenate(again))
+        fetch[rows] *= 2
     return item, score
 
 
-def _rounding(table: Float32, vectors: Float32) -> Float64:
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A block of queries in search."""
+
+    index: Index
+    layout: Layout
+    vectors: Float32
+    at: Int64
+    rounding: Float64
+    seen: Lists
+    tie: Int32
+    member: Int32
+
+    def once(self, rows: Int64, k: int, depth: int) -> tuple[Int32, Float32, Bool]:
+        """Return the lists of these queries from ``k`` results a vector, and whether each list stands."""
+        local = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(self.at[rows + 1] - self.at[rows], out=local[1:])
+        used = np.repeat(self.at[rows] - local[:-1], np.diff(local)) + np.arange(local[-1])
+        group, value = self.index.search(self.vectors[used], k)
+        edge = value[:, -1] + self.rounding[used]
+        if self.index.exact:
+            value = dots(self.vectors[used], self.layout.vectors, group)
+        members = (self.layout.members_at, self.member)
+        item, score = top_groups(local, group, value, *members, self.seen.rows(rows), self.tie, depth)
+        if not self.index.exact or k == len(self.layout.vectors):
+            return item, score, np.ones(len(rows), bool)
+        return item, score, score[:, -1] > np.maximum.reduceat(edge, local[:-1])
+
+
+def _rounding(layout: Layout, vectors: Float32) -> Float64:
     """Return float64 [V]: how far two ways to compute an inner product may differ.
 
     Four times the probabilistic bound sqrt(D) u |x| |y| for either (Higham & Mary 2019,
     doi:10.1137/18M1226312).
     """
-    longest = float(np.sqrt(np.einsum("nd,nd->n", table, table, dtype=np.float64).max()))
     length: Float64 = np.sqrt(np.einsum("vd,vd->v", vectors, vectors, dtype=np.float64))
-    return np.asarray(8.0 * np.sqrt(table.shape[1]) * 2.0**-24 * longest * length)
+    return np.asarray(8.0 * np.sqrt(vectors.shape[1]) * 2.0**-24 * layout.longest * length)

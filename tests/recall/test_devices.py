@@ -12,7 +12,7 @@ import pytest
 from stagelens.pipeline.errors import ConfigError, MissingExtra, StageLensWarning
 from stagelens.recall import devices, index
 from stagelens.recall.devices import GPU_MAX_DEPTH, faiss_conflict, gpu_fault, use_gpu
-from stagelens.recall.index import FaissIndex
+from stagelens.recall.faiss_index import FaissIndex
 
 faiss = pytest.importorskip("faiss")
 
