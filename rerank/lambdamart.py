@@ -47,7 +47,7 @@ class LambdaMART(Recipe):
     """Leaves of a tree at most."""
     learning_rate: float = Field(0.05, gt=0, le=1)
     """Shrinkage of every tree."""
-    min_rows_leaf: int = Field(50, ge=1)
+    min_rows_leaf: int = Field(100, ge=1)
     """Rows in a leaf at least."""
     l2: float = Field(0.0, ge=0)
     """Weight of the squared leaf values."""
