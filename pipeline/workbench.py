@@ -53,6 +53,8 @@ WEIGHT_USERS = 10_000
 CELLS = 200_000
 """Candidates whose features are in memory at once; keeps memory flat in the number of users."""
 KEPT_FITS = 12
+VALID_SHARE = 8
+"""Early stopping reads at most ``max_rows`` over this many candidates of valid lists, all of each list."""
 
 
 def temporary_store() -> Path:
@@ -89,7 +91,10 @@ class Workbench:
     lost_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     fit_seconds: dict[str, float] = field(default_factory=dict)
     _fits: OrderedDict[str, FittedChannel] = field(default_factory=OrderedDict)
-    _groups: OrderedDict[str, FittedFeatureGroup] = field(default_factory=OrderedDict)
+    _keys: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    _lists: dict[tuple[Recipe, str, int], RowFiles] = field(default_factory=dict)
+    _weights: dict[Union, tuple[float, ...]] = field(default_factory=dict)
+    _groups: OrderedDict[tuple[Any, ...], FittedFeatureGroup] = field(default_factory=OrderedDict)
     _rerankers: dict[str, FittedReranker] = field(default_factory=dict)
     _rows: tuple[str, Rows, Rows] | None = None
     _fillers: dict[str, Int32] = field(default_factory=dict)
@@ -146,8 +151,13 @@ class Workbench:
 
     def fit_key(self, part: Recipe, window: Window) -> str:
         """Return the fingerprint of a channel fitted on the fit window."""
-        seed = self.seed if part.seeded else None
-        return fingerprint("fit", part, window.fit_key, self._hashes(part), part.inputs(), seed)
+        place = ("fit", part, window.fit_key)
+        if place not in self._keys:
+            seed = self.seed if part.seeded else None
+            self._keys[place] = fingerprint(
+                "fit", part, window.fit_key, self._hashes(part), part.inputs(), seed
+            )
+        return self._keys[place]
 
     def fitted(self, part: Recipe, window: Window) -> FittedChannel:
         """Return a channel fitted on the fit window."""
@@ -168,6 +178,9 @@ class Workbench:
 
     def lists(self, part: Recipe, window: Window, depth: int) -> RowFiles:
         """Return one channel's lists for every query of a window, on disk."""
+        place = (part, window.key, depth)
+        if place in self._lists:
+            return self._lists[place]
         key = fingerprint("lists", self.fit_key(part, window), window.key, depth)
 
         def blocks(done: int) -> Iterator[Mapping[str, Any]]:
@@ -179,7 +192,9 @@ class Workbench:
                     yield {"item": found.item, "score": found.score}
 
         columns = {"item": ("int32", depth), "score": ("float32", depth)}
-        return self.store.rows("lists", f"{part.label} for {window.name}", key, len(window), columns, blocks)
+        name = f"{part.label} for {window.name}"
+        self._lists[place] = self.store.rows("lists", name, key, len(window), columns, blocks)
+        return self._lists[place]
 
     def filler(self, window: Window) -> Int32:
         """Return int32 [I], the catalogue in the order that fills short lists."""
@@ -194,6 +209,8 @@ class Workbench:
             return recall.weights
         if recall.weights == "equal" or recall.merge != "rrf" or len(recall.parts) == 1:
             return tuple(1.0 for _ in recall.parts)
+        if recall in self._weights:
+            return self._weights[recall]
         valid = self.windows.valid
         keys = [self.fit_key(part, valid) for part in recall.parts]
         key = fingerprint("weights", keys, recall.size, recall.rrf_k, valid.key)
@@ -216,7 +233,8 @@ class Workbench:
             return Saved({}, {"weights": list(chosen), "valid_recall": value, "trials": trials})
 
         meta = self.store.saved("weights", f"weights of {recall.label}", key, make).meta
-        return tuple(float(weight) for weight in meta["weights"])
+        self._weights[recall] = tuple(float(weight) for weight in meta["weights"])
+        return self._weights[recall]
 
     def _taken(self, part: Recipe, window: Window, depth: int, places: Any) -> Int32:
         files = self.lists(part, window, depth)
@@ -299,7 +317,7 @@ class Workbench:
     def group(self, group: Recipe, recall: Union, window: Window) -> FittedFeatureGroup:
         """Return a feature group fitted on the fit window, for candidates of the union."""
         channels = tuple(part.label for part in recall.parts)
-        key = fingerprint("group", group, window.fit_key, self._hashes(group), channels)
+        key = (group, window.fit_key, channels)
         if key not in self._groups:
             data = self.dataset.training(window.fit)
             made = cast(FeatureGroup, group).fit(
@@ -350,7 +368,7 @@ class Workbench:
             for rows in self._window_rows(recall, groups, window, share, True)
         )
         train = joined(made, capacity=share * len(self.windows.rows))
-        limit = max(self.max_rows // 4, recall.size)
+        limit = max(self.max_rows // VALID_SHARE, recall.size)
         valid = joined(self._window_rows(recall, groups, self.windows.valid, limit, False), capacity=limit)
         self.store.ledger[key] = LedgerEntry(
             "rows", f"rows of {recall.label}", key, True, time.perf_counter() - started
@@ -456,9 +474,12 @@ class Workbench:
 
     def reranker_key(self, system: Then) -> str:
         """Return the fingerprint of a fitted re-ranker."""
+        place = ("rerank", system)
+        if place in self._keys:
+            return self._keys[place]
         rows = [window.key for window in (*self.windows.rows, self.windows.valid)]
         shown = self.dataset.impressions
-        return fingerprint(
+        self._keys[place] = fingerprint(
             "rerank",
             system.rerank,
             system.recall,
@@ -470,6 +491,7 @@ class Workbench:
             self._columns_key,
             self.seed,
         )
+        return self._keys[place]
 
     @cached_property
     def _columns_key(self) -> str:

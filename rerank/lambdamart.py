@@ -43,9 +43,9 @@ class LambdaMART(Recipe):
     """lambdarank: pairs weighed by their ndcg difference; xendcg: cross entropy of a list; binary: rows."""
     trees: int = Field(300, ge=1)
     """Trees at most."""
-    leaves: int = Field(31, ge=2, le=1024)
+    leaves: int = Field(15, ge=2, le=1024)
     """Leaves of a tree at most."""
-    learning_rate: float = Field(0.05, gt=0, le=1)
+    learning_rate: float = Field(0.08, gt=0, le=1)
     """Shrinkage of every tree."""
     min_rows_leaf: int = Field(100, ge=1)
     """Rows in a leaf at least."""
@@ -57,9 +57,9 @@ class LambdaMART(Recipe):
     """Places whose pairs lambdarank learns from; above the metric's 10, so that items just below move up."""
     smoothing: int = Field(15, ge=1)
     """Rounds over which valid ndcg@10 is averaged before it decides."""
-    min_trees: int = Field(50, ge=1)
+    min_trees: int = Field(30, ge=1)
     """Trees at least, however early the valid curve peaks (``trees``, where that is less)."""
-    patience: int = Field(50, ge=1)
+    patience: int = Field(30, ge=1)
     """Rounds without a better average before training stops."""
 
     @field_validator("features")

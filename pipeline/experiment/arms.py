@@ -269,7 +269,7 @@ class _Builder:
                 changed = treated(m, PERMUTED)
                 copy = arm(f"base + {m} ({PERMUTED})", self.reranker(recall, (changed,)), (changed,))
                 self.comparisons.append(Comparison(copy, on, metric, "information", m))
-        if len(modalities) > 1:
+        if len(modalities) > 1 and not second:
             every = arm(_plus(modalities), self.reranker(recall, modalities), modalities)
             self.comparisons.append(Comparison(base, every, metric, "worth"))
 
