@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -25,6 +25,8 @@ from stagelens.pipeline.recipe import Recipe, Role, dump, recipe
 
 if TYPE_CHECKING:
     from stagelens.pipeline.workbench import Workbench
+
+S = TypeVar("S", bound=Recipe)
 
 
 def _channels(parts: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
@@ -155,7 +157,7 @@ def then(first: Recipe, second: Recipe) -> Then:
     )
 
 
-def _made(cls: Any, **fields: Any) -> Any:
+def _made(cls: type[S], **fields: Any) -> S:
     import pydantic
 
     from stagelens.pipeline.recipe import explain

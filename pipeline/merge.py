@@ -116,6 +116,20 @@ def completed(
     return whole.rescored(merged.astype(np.float32), tie)
 
 
+def _restarts(order: Int64, seed: int) -> list[tuple[float, ...]]:
+    """Return seeded grid points, dealt by the channels' alphabetical order: the given order has no effect."""
+    chance, channels = generator(seed, "merge-weights"), len(order)
+    if channels <= 6:
+        grid = np.array([p for p in itertools.product(WEIGHT_GRID, repeat=channels) if max(p) > 0])
+        grid = grid[chance.permutation(len(grid))]
+    else:
+        grid = chance.choice(WEIGHT_GRID, size=(4 * WEIGHT_TRIALS, channels))
+        grid = grid[grid.max(axis=1) > 0]
+    points = np.empty_like(grid)
+    points[:, order] = grid
+    return [tuple(point) for point in points.tolist()]
+
+
 def choose_weights(
     names: tuple[str, ...],
     item: Int32,
@@ -163,11 +177,7 @@ def choose_weights(
             tried[key] = float(share[ranks > 0].sum() / max(len(truth.count), 1))
         return tried[key]
 
-    starts = [tuple(1.0 for _ in names)]
-    grid = [point for point in itertools.product(WEIGHT_GRID, repeat=min(len(names), 6)) if max(point) > 0]
-    if len(names) <= 6:
-        chance = generator(seed, "merge-weights")
-        starts += [grid[place] for place in chance.permutation(len(grid))]
+    starts = [tuple(1.0 for _ in names), *_restarts(order, seed)]
     best, best_value = starts[0], value(starts[0])
     for start in starts:
         current, current_value = start, value(start)

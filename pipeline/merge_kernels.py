@@ -1,5 +1,7 @@
 """The hot loops of merging channel lists (numba; imported only inside functions)."""
 
+# mypy: disallow-untyped-decorators=False
+
 from __future__ import annotations
 
 from typing import Any

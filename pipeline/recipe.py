@@ -127,9 +127,10 @@ def lookup(use: str) -> type[Recipe]:
         if attribute not in vocabulary:
             raise ConfigError(nearest(f"{room} recipe", attribute, vocabulary))
         found = getattr(module, attribute)
-    if not (isinstance(found, type) and issubclass(found, Recipe)):
+    cls: Any = found
+    if not (isinstance(cls, type) and issubclass(cls, Recipe)):
         raise ConfigError(f"use = {use!r} names {found!r}, which is not a recipe")
-    return found
+    return cls
 
 
 @cache
@@ -139,7 +140,7 @@ def recipes_of(room: str) -> tuple[str, ...]:
     names = []
     for name in module.__all__:
         value = getattr(module, name)
-        if isinstance(value, type) and issubclass(value, Recipe) and dataclasses.is_dataclass(value):
+        if isinstance(value, type) and issubclass(value, Recipe) and "__dataclass_fields__" in vars(value):
             names.append(name)
     return tuple(sorted(names))
 

@@ -125,7 +125,7 @@ def rows_of(
 
 
 def _sampled(keys: UInt64, positive: Bool, found: Bool, negatives: int) -> Bool:
-    """Return bool [Q, K]: every positive and the ``negatives`` other candidates of each list with the lowest keys."""
+    """Return bool [Q, K]: every positive, and the ``negatives`` others of each list with the lowest keys."""
     other = np.where(found & ~positive, keys, np.iinfo(np.uint64).max)
     place = np.argsort(np.argsort(other, axis=1), axis=1)
     return np.asarray(positive | (found & (place < negatives)))

@@ -188,15 +188,15 @@ class _Builder:
 
     def reranker(self, recall: Union, on: tuple[str, ...]) -> Recipe:
         """Return the learned re-ranker with these modalities on: what is off is absent, evidence included."""
-        from dataclasses import replace
-
         hidden = tuple(part.label for part in recall.parts if part.reads - set(on))
         groups: list[Recipe] = []
         for table in self.study.rerank.groups:
-            group = self._part(table, "rerank.groups", "features")
-            if hidden and table["use"] == "rerank.Evidence":
-                group = replace(group, hidden=hidden, merged=False)  # type: ignore[call-arg]
-            groups.append(group)
+            off = (
+                {"hidden": hidden, "merged": False}
+                if hidden and table.get("use") == "rerank.Evidence"
+                else {}
+            )
+            groups.append(self._part(table, "rerank.groups", "features", **off))
         groups += [
             self._part(self.study.rerank.content, "rerank.content", "features", modality=name) for name in on
         ]

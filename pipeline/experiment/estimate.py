@@ -35,7 +35,11 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
     for arm in plan.arms:
         unions.add(fingerprint(arm.recall))
         parts.update(fingerprint(part) for part in arm.recall.parts)
-        if isinstance(arm.system, Then) and getattr(arm.system.rerank, "features", ()):
+        if (
+            isinstance(arm.system, Then)
+            and arm.system.rerank.role == "reranker"
+            and bool(vars(arm.system.rerank).get("features"))
+        ):
             fitted.add(fingerprint(arm.system))
     trees = int(study.rerank.reranker.get("trees", 150))
     windows = 3 if refit != "cross" else study.protocol.folds + 2

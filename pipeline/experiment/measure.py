@@ -202,9 +202,9 @@ def latency(
     def make() -> Saved:
         stage: list[list[float]] = [[], []]
         count = min(queries, len(window))
-        chosen = np.linspace(0, max(len(window) - 1, 0), count).astype(int) if count else []
-        for place in [*list(chosen[:2]), *chosen]:  # the first two warm up
-            one = window.queries(int(place), int(place) + 1)
+        chosen: list[int] = np.linspace(0, max(len(window) - 1, 0), count).astype(int).tolist()
+        for place in [*chosen[:2], *chosen]:  # the first two warm up
+            one = window.queries(place, place + 1)
             begin = time.perf_counter()
             candidates = bench.retrieve(recall, window, one)
             middle = time.perf_counter()
@@ -219,8 +219,9 @@ def latency(
 
 
 def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, Any]]:
-    """Return what a re-ranker leans on: for each feature group its share of the gain, and ndcg@10 lost on valid rows
-    when the group's columns are permuted together.
+    """Return what a re-ranker leans on: share of the gain by feature group, and ndcg@10 lost when it is permuted.
+
+    The columns of a group are permuted together, on valid rows.
     """
     key = fingerprint("importance", bench.reranker_key(system), max_rows)
 

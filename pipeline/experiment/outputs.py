@@ -106,9 +106,12 @@ class RunFolder:
 
                 export_lists(partial, study, list(measured.values()), bench, progress)
             if self.path.is_dir():
-                for file in sorted(partial.iterdir()):
-                    file.replace(self.path / file.name)
-                partial.rmdir()
+                for file in sorted(partial.rglob("*")):
+                    if file.is_file():
+                        place = self.path / file.relative_to(partial)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        file.replace(place)
+                shutil.rmtree(partial)
             else:
                 partial.rename(self.path)
         except BaseException:

@@ -304,7 +304,7 @@ class _Run:
         return {
             "fit_s": fit_s,
             "latency_ms": single,
-            "peak_bytes": max(peaks, default=None),  # type: ignore[type-var]
+            "peak_bytes": max(peaks, default=None),
             "index_bytes": sum(fit.index_bytes for fit in fits),
             "parameters": parameters,
         }
