@@ -126,3 +126,14 @@ def test_the_room_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(gpu_fault() is not None, reason=f"no GPU for FAISS: {gpu_fault()}")
+@pytest.mark.parametrize("depth", [50, GPU_MAX_DEPTH + 10])
+def test_the_gpu_finds_what_the_cpu_finds(depth: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    cpu, gpu = (index.build(vectors, device=device) for device in ("cpu", "cuda"))
+    one, other = cpu.search(vectors[:40], depth), gpu.search(vectors[:40], depth)
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-4, atol=1e-5)
+    assert (one[0] == other[0]).mean() > 0.999
