@@ -460,7 +460,8 @@ class Candidates:
     @property
     def found(self) -> Bool:
         """Bool [Q, K]: not padding."""
-        return self.item != PADDING
+        found: Bool = self.item != PADDING
+        return found
 
     def rows(self, rows: NDArray[np.integer[Any]] | slice) -> Candidates:
         """Return these queries only."""
