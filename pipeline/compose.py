@@ -61,6 +61,16 @@ class Union(Recipe):
     weights: Literal["valid", "equal"] | tuple[NonNegativeFloat, ...] = "valid"
     """Chosen on valid from {0, .1, .25, .5, 1} (``rrf`` only), all 1, or one a channel."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, tuple):
+            if len(self.weights) != len(self.parts):
+                raise ValueError(
+                    f"weights = {self.weights}: {len(self.weights)} weights for {len(self.parts)} channels; "
+                    "give one a channel"
+                )
+            if not any(self.weights):
+                raise ValueError(f"weights = {self.weights}: at least one must be above 0")
+
     @property
     def label(self) -> str:
         """The channels, as the operators write them."""
@@ -122,14 +132,20 @@ def union(first: Recipe, second: Recipe) -> Union:
     """Return ``first | second``: a flat union, with the settings of the first union met.
 
     Raises:
-        ConfigError: A side is neither a channel nor a union.
+        ConfigError: A side is neither a channel nor a union, or is a union with one weight a channel.
     """
     parts: list[Recipe] = []
     settings: dict[str, Any] = {}
     for side in (first, second):
         if isinstance(side, Union):
             parts += side.parts
-            settings = settings or {"size": side.size, "merge": side.merge, "rrf_k": side.rrf_k}
+            if isinstance(side.weights, tuple):
+                raise ConfigError(
+                    f"'|' cannot tell the weight of a further channel beside weights = {side.weights}; write "
+                    "Union(parts=..., weights=...) with one a channel"
+                )
+            kept = {"size": side.size, "merge": side.merge, "rrf_k": side.rrf_k, "weights": side.weights}
+            settings = settings or kept
         elif side.role == "channel":
             parts.append(side)
         else:

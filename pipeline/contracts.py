@@ -173,7 +173,10 @@ class FittedReranker(Protocol):
         ...
 
     def score(self, candidates: Candidates, features: Features) -> Float32:
-        """Return float32 [Q, K]; ordering, ties and padding are done once by ``Candidates.rescored``."""
+        """Return float32 [Q, K]; ordering, ties and padding are done once by ``Candidates.rescored``.
+
+        ``features`` may hold columns of other re-rankers too: its own are picked by name.
+        """
         ...
 
     def save(self) -> Saved:

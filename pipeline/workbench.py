@@ -524,10 +524,6 @@ class Workbench:
         for system in systems:
             for group in cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features):
                 groups[fingerprint(group)] = group
-        names = [
-            self.columns(cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features), recall)
-            for system in systems
-        ]
         fitted = [self.reranker(system, tuple(groups.values())) for system in systems]
         step = max(1, CELLS // recall.size)
         for start, stop in window.blocks(step):
@@ -540,12 +536,11 @@ class Workbench:
                 else _no_features(evidence)
             )
             ordered = []
-            for system, model, columns in zip(systems, fitted, names, strict=True):
+            for system, model in zip(systems, fitted, strict=True):
+                read = features
                 if getattr(system.rerank, "sees_truth", False):
                     gains = window.truth.rows(np.arange(start, stop)).gains(evidence)
                     read = Features(("gain",), gains[..., None].astype(np.float32))
-                else:
-                    read = features.columns(columns)
                 ordered.append(evidence.rescored(model.score(evidence, read), queries.tie))
             yield start, stop, candidates, ordered
 

@@ -85,9 +85,16 @@ class Plan:
         """Return the arm of a key."""
         return next(arm for arm in self.arms if arm.key == key)
 
-    def baselines(self) -> set[tuple[str, str, str]]:
-        """Return the keys of arms that some comparison has as baseline."""
-        return {comparison.baseline for comparison in self.comparisons}
+    def asked_on_valid(self) -> set[tuple[str, str, str]]:
+        """Return the keys of arms measured on valid: every baseline (for its margin), every interaction-only arm."""
+        references = {arm.key for arm in self.arms if self.interaction_only(arm)}
+        return references | {comparison.baseline for comparison in self.comparisons}
+
+    @staticmethod
+    def interaction_only(arm: Arm) -> bool:
+        """Say whether an arm reads no content and could be served (the oracle could not)."""
+        seeing = isinstance(arm.system, Then) and getattr(arm.system.rerank, "sees_truth", False)
+        return not (arm.modalities or arm.recall.reads or seeing)
 
 
 def chosen_modalities(study: Study, dataset: Dataset) -> tuple[str, ...]:

@@ -16,6 +16,10 @@ SCORED = 2.0e7
 """Candidates times trees that a core scores in a second."""
 LISTS = 2.0e3
 """Lists that a channel makes in a second on one core, small catalogues."""
+FEATURES = 5.0e5
+"""Candidates whose columns a core builds in a second (two modalities, histories of tens of items)."""
+STOPPED = 0.25
+"""Share of the trees allowed that is usually trained before the valid curve ends it."""
 START = 6.0
 """Seconds of imports and compilation in a first run."""
 
@@ -41,11 +45,13 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
             and bool(vars(arm.system.rerank).get("features"))
         ):
             fitted.add(fingerprint(arm.system))
-    trees = int(study.rerank.reranker.get("trees", 150))
+    trees = int(study.rerank.reranker.get("trees", 300))
+    listed = min(size, (study.protocol.negatives or size) + 2)
     windows = 3 if refit != "cross" else study.protocol.folds + 2
     lists = (labels + valid + test) * len(parts) / LISTS
-    training = len(fitted) * labels * size * trees * 0.6 / ROW_TREES
-    scoring = len(fitted) * test * size * trees / SCORED
+    training = len(fitted) * labels * listed * trees * STOPPED / ROW_TREES
+    features = len(unions) * labels * size / FEATURES + len(unions) * test * size / FEATURES
+    scoring = len(fitted) * test * size * trees * STOPPED / SCORED
     merging = len(unions) * valid * 40 * 5e-6
     fits = windows * len(parts) * 0.02 * dataset.n_items / 1000
-    return len(study.seeds) * (lists + training + scoring + merging + fits) / cores + START
+    return len(study.seeds) * (lists + training + features + scoring + merging + fits) / cores + START

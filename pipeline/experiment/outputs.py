@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from stagelens.pipeline.compose import Then
 from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.cost import Phases
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.summary import Measured, user_rows
+from stagelens.pipeline.experiment.summary import Measured, losses_of, user_rows
 from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import dump, fingerprint
 from stagelens.pipeline.store import Store
@@ -177,6 +178,7 @@ def manifest_of(
     plan: Plan,
     benches: Sequence[Workbench],
     measured: Mapping[tuple[str, str, str], Measured],
+    valid: Mapping[tuple[str, str, str], float],
     margins: Mapping[tuple[str, str, str], float],
     opened: int,
     phases: Phases,
@@ -184,7 +186,7 @@ def manifest_of(
     estimate_s: float,
 ) -> dict[str, Any]:
     """Return ``manifest.json``: what was made from what, by which versions, at what cost."""
-    bench = benches[0]
+    bench, truth = benches[0], benches[0].windows.test.truth
     return {
         "versions": {name: version for name in LIBRARIES if (version := _version(name))},
         "python": platform.python_version(),
@@ -202,6 +204,8 @@ def manifest_of(
         },
         "treatments": _treatments(dataset, benches),
         "test_opened": opened,
+        "valid": {"/".join(key): value for key, value in valid.items()},
+        "best_interaction_only": _best(plan, valid),
         "margins": {"/".join(key): value for key, value in margins.items()},
         "weights": {
             arm.recall.label: dict(
@@ -211,6 +215,10 @@ def manifest_of(
         },
         "lists": {"/".join(key): one.sets[0].digest for key, one in measured.items()},
         "training_lists": bench.lost_counts,
+        "rerankers": _rerankers(plan, benches),
+        "losses_by_interaction": {
+            "/".join(key): losses_of(one, truth)[0].weighted() for key, one in measured.items()
+        },
         "systems": {"/".join(arm.key): dump(arm.system) for arm in plan.arms},
         "estimate_s": estimate_s,
         "phases": [
@@ -224,6 +232,27 @@ def manifest_of(
             for e in store.ledger.values()
         ],
     }
+
+
+def _best(plan: Plan, valid: Mapping[tuple[str, str, str], float]) -> dict[str, str]:
+    """Return the best interaction-only system of every stage, chosen on valid."""
+    found: dict[str, str] = {}
+    for stage in ("recall", "rerank", "both"):
+        rivals = [arm for arm in plan.arms if arm.stage == stage and plan.interaction_only(arm)]
+        if rivals:
+            found[stage] = max(rivals, key=lambda arm: valid.get(arm.key, -1.0)).name
+    return found
+
+
+def _rerankers(plan: Plan, benches: Sequence[Workbench]) -> dict[str, list[str]]:
+    """Return how training ended, by arm, one note a seed: its spread is the spread of early stopping."""
+    found: dict[str, list[str]] = {}
+    for arm in plan.arms:
+        if isinstance(arm.system, Then):
+            notes = [getattr(bench.reranker(arm.system), "meta", {}).get("note") for bench in benches]
+            if all(notes):
+                found["/".join(arm.key)] = [str(note) for note in notes]
+    return found
 
 
 def _treatments(dataset: Dataset, benches: Sequence[Workbench]) -> list[dict[str, Any]]:

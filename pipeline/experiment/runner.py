@@ -148,7 +148,8 @@ class _Run:
                     truth = bench.windows.valid.truth
                     value = float(measure(ranks, truth, [primary_metric(plan.arm(arm_key))]).mean())
                     valid.setdefault(arm_key, []).append(value)
-        margins = {k: margin_of(self.study.measure.margin, float(np.mean(v))) for k, v in valid.items()}
+        means = {key: float(np.mean(values)) for key, values in valid.items()}
+        margins = {key: margin_of(self.study.measure.margin, mean) for key, mean in means.items()}
         opened = self.store_opening(split, key)
         measured = self.measure(benches, plan)
         truth = benches[0].windows.test.truth
@@ -184,6 +185,7 @@ class _Run:
             plan,
             benches,
             measured,
+            means,
             margins,
             opened,
             self.phases,
@@ -239,10 +241,10 @@ class _Run:
     # ------------------------------------------------------------ measuring
 
     def ranks(
-        self, bench: Workbench, plan: Plan, window: Window, baselines_only: bool
+        self, bench: Workbench, plan: Plan, window: Window, on_valid: bool
     ) -> dict[Key, tuple[Any, CandidateSet, Any]]:
         """Return for each arm its ranks, the candidate set it ordered, and its exposure, on one window."""
-        wanted = [arm for arm in plan.arms if not baselines_only or arm.key in plan.baselines()]
+        wanted = [arm for arm in plan.arms if not on_valid or arm.key in plan.asked_on_valid()]
         found: dict[Key, tuple[Any, CandidateSet, Any]] = {}
         for arm in wanted:
             if isinstance(arm.system, Union):
