@@ -10,6 +10,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,15 +54,21 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
+def waiting(context: Any) -> list[str]:
+    """Words that a group of commands has not read yet."""
+    first = "_protected_args" if hasattr(context, "_protected_args") else "protected_args"
+    return [*getattr(context, first), *context.args] if hasattr(context, first) else []
+
+
 def parse(words: list[str]) -> None:
     """Parse a command line down to its last sub-command, running nothing."""
     command = build()
     context = command.make_context("simulate", list(words))
-    rest = [*getattr(context, "_protected_args", ()), *context.args]
+    rest = waiting(context)
     while rest and hasattr(command, "commands"):
         name, command, rest = command.resolve_command(context, rest)
         context = command.make_context(name, list(rest), parent=context)
-        rest = [*getattr(context, "_protected_args", ()), *context.args]
+        rest = waiting(context)
 
 
 @pytest.mark.parametrize("name", modules())
