@@ -105,7 +105,9 @@ def standardised(score: Float32, found: Bool) -> Float32:
     NaN stays; a constant list is 0.
     """
     count = np.maximum(found.sum(axis=1, keepdims=True), 1)
-    offset = score - np.where(found, score, 0).sum(axis=1, keepdims=True, dtype=np.float64) / count
-    deviation = np.sqrt((np.where(found, offset, 0) ** 2).sum(axis=1, keepdims=True) / count)
-    result: Float32 = (offset / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    mean = np.where(found, score, np.float32(0)).sum(axis=1, keepdims=True, dtype=np.float64) / count
+    offset = score - mean.astype(np.float32)  # exact for a constant list
+    known = np.where(found, offset, np.float32(0))
+    deviation = np.sqrt(np.einsum("qk,qk->q", known, known)[:, None] / count).astype(np.float32)
+    result: Float32 = offset / np.where(deviation > 0, deviation, np.float32(1))
     return result
