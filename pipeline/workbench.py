@@ -1,15 +1,13 @@
-"""Fits, lists, rows and orders for one data set, split, protocol and seed.
-
-Everything goes through the store under the fingerprint of what it is made from, so arms that share a part share its
-work, a killed run continues, and a repeated run fits nothing.
-"""
+"""The re-rank side of a study's work, on top of the recall side: rows, re-rankers and orders."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,21 +16,11 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from stagelens.pipeline.compose import Then, Union
-from stagelens.pipeline.contracts import (
-    Channel,
-    FeatureGroup,
-    FittedChannel,
-    FittedFeatureGroup,
-    FittedReranker,
-    Reranker,
-    Saved,
-)
+from stagelens.pipeline.contracts import FeatureGroup, FittedFeatureGroup, FittedReranker, Reranker, Saved
 from stagelens.pipeline.core import (
-    Bool,
     Candidates,
     Dataset,
     Features,
-    Float32,
     Int32,
     Queries,
     Rows,
@@ -40,64 +28,46 @@ from stagelens.pipeline.core import (
     content_hash,
 )
 from stagelens.pipeline.evaluate.truth import Truth
-from stagelens.pipeline.merge import choose_weights, completed, merge_lists, popularity_order
+from stagelens.pipeline.merge import completed
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
-from stagelens.pipeline.rows import choose_users, joined, no_rows, rows_of
-from stagelens.pipeline.seeds import derive, generator, tie_order
-from stagelens.pipeline.store import LedgerEntry, RowFiles, Store
-from stagelens.pipeline.windows import Refit, Which, Window, Windows, resolve_refit, windows_of
+from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, masked
+from stagelens.pipeline.rows import choose_users, informative, joined, no_rows, rows_of
+from stagelens.pipeline.seeds import derive, tie_order
+from stagelens.pipeline.store import LedgerEntry, Store
+from stagelens.pipeline.windows import Refit, Which, Window, resolve_refit, windows_of
 
-WEIGHT_USERS = 10_000
-"""Valid users on whom merge weights are chosen, at most (a seeded sample)."""
 CELLS = 200_000
 """Candidates whose features are in memory at once; keeps memory flat in the number of users."""
-KEPT_FITS = 12
 VALID_SHARE = 8
 """Early stopping reads at most ``max_rows`` over this many candidates of valid lists, all of each list."""
 
 
 def temporary_store() -> Path:
-    """Return a folder for artefacts that end with the process's temporary files."""
-    return Path(tempfile.mkdtemp(prefix="stagelens-"))
+    """Return a folder for artefacts that end with the process."""
+    folder = Path(tempfile.mkdtemp(prefix="stagelens-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
-@dataclass
-class Workbench:
-    """What a study works with; see the module.
+@dataclass(kw_only=True)
+class Workbench(Retrieval):
+    """What a study works with: one data set, split, protocol and seed.
 
     Attributes:
-        dataset: With treated modalities under names of their own.
-        windows: Laid out by the protocol.
-        seed: The study seed.
-        store: Artefacts and the ledger.
         lost: What happens to positives of training rows that recall lost.
         max_rows: Candidates of training lists at most.
         negatives: Candidates that are not relevant kept of each training list; None keeps all.
-        block: Users asked of a channel at once.
         lost_counts: Per union label: positives of the training lists and how many of them recall lost.
-        fit_seconds: Fingerprint of a fit -> seconds it took when it was made.
     """
 
-    dataset: Dataset
-    windows: Windows
-    seed: int
-    store: Store
     lost: Literal["drop", "inject", "weight"] = "drop"
     max_rows: int = 1_000_000
     negatives: int | None = 50
-    block: int = 8192
-    progress: Progress = field(default_factory=Silent)
     lost_counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    fit_seconds: dict[str, float] = field(default_factory=dict)
-    _fits: OrderedDict[str, FittedChannel] = field(default_factory=OrderedDict)
-    _keys: dict[tuple[Any, ...], str] = field(default_factory=dict)
-    _lists: dict[tuple[Recipe, str, int], RowFiles] = field(default_factory=dict)
-    _weights: dict[Union, tuple[float, ...]] = field(default_factory=dict)
     _groups: OrderedDict[tuple[Any, ...], FittedFeatureGroup] = field(default_factory=OrderedDict)
     _rerankers: dict[str, FittedReranker] = field(default_factory=dict)
     _rows: tuple[str, Rows, Rows] | None = None
-    _fillers: dict[str, Int32] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -131,173 +101,16 @@ class Workbench:
             seed=seed,
         )
         return cls(
-            dataset,
-            windows,
-            seed,
-            store if isinstance(store, Store) else Store(store),
-            lost,
-            max_rows,
-            negatives,
-            block,
-            progress or Silent(),
+            dataset=dataset,
+            windows=windows,
+            seed=seed,
+            store=store if isinstance(store, Store) else Store(store),
+            lost=lost,
+            max_rows=max_rows,
+            negatives=negatives,
+            block=block,
+            progress=progress or Silent(),
         )
-
-    # ---------------------------------------------------------------- recall
-
-    def _hashes(self, part: Recipe) -> list[str]:
-        return [
-            self.dataset.training(self.windows.test.fit).modality(name).digest for name in sorted(part.reads)
-        ]
-
-    def fit_key(self, part: Recipe, window: Window) -> str:
-        """Return the fingerprint of a channel fitted on the fit window."""
-        place = ("fit", part, window.fit_key)
-        if place not in self._keys:
-            seed = self.seed if part.seeded else None
-            self._keys[place] = fingerprint(
-                "fit", part, window.fit_key, self._hashes(part), part.inputs(), seed
-            )
-        return self._keys[place]
-
-    def fitted(self, part: Recipe, window: Window) -> FittedChannel:
-        """Return a channel fitted on the fit window."""
-        key = self.fit_key(part, window)
-        if key not in self._fits:
-            channel = cast(Channel, part)
-            data = self.dataset.training(window.fit)
-            seed = derive(self.seed, "recall", part.label)
-            saved = self.store.saved(
-                "fit", f"{part.label} on {window.name}", key, lambda: channel.fit(data, seed=seed).save()
-            )
-            self._fits[key] = channel.load(saved)
-            self.fit_seconds[key] = float(saved.meta["wall_s"])
-            while len(self._fits) > KEPT_FITS:
-                self._fits.popitem(last=False)
-        self._fits.move_to_end(key)
-        return self._fits[key]
-
-    def lists(self, part: Recipe, window: Window, depth: int) -> RowFiles:
-        """Return one channel's lists for every query of a window, on disk."""
-        place = (part, window.key, depth)
-        if place in self._lists:
-            return self._lists[place]
-        key = fingerprint("lists", self.fit_key(part, window), window.key, depth)
-
-        def blocks(done: int) -> Iterator[Mapping[str, Any]]:
-            fitted = self.fitted(part, window)
-            with self.progress.task(f"{part.label}: {window.name} lists", len(window) - done) as task:
-                for start, stop in window.blocks(self.block, done):
-                    found = fitted.retrieve(window.queries(start, stop), depth)
-                    task.advance(stop - start)
-                    yield {"item": found.item, "score": found.score}
-
-        columns = {"item": ("int32", depth), "score": ("float32", depth)}
-        name = f"{part.label} for {window.name}"
-        self._lists[place] = self.store.rows("lists", name, key, len(window), columns, blocks)
-        return self._lists[place]
-
-    def filler(self, window: Window) -> Int32:
-        """Return int32 [I], the catalogue in the order that fills short lists."""
-        key = window.fit_key
-        if key not in self._fillers:
-            self._fillers[key] = popularity_order(window.fit.item_degree(), window.tie)
-        return self._fillers[key]
-
-    def weights(self, recall: Union) -> tuple[float, ...]:
-        """Return the merge weights, chosen on valid where the union says so."""
-        if isinstance(recall.weights, tuple):
-            return recall.weights
-        if recall.weights == "equal" or recall.merge != "rrf" or len(recall.parts) == 1:
-            return tuple(1.0 for _ in recall.parts)
-        if recall in self._weights:
-            return self._weights[recall]
-        valid = self.windows.valid
-        keys = [self.fit_key(part, valid) for part in recall.parts]
-        key = fingerprint("weights", keys, recall.size, recall.rrf_k, valid.key)
-
-        def make() -> Saved:
-            places = np.arange(len(valid))
-            if len(places) > WEIGHT_USERS:
-                places = np.sort(generator(0, "weight-users").choice(places, WEIGHT_USERS, replace=False))
-            item = np.stack([self._taken(part, valid, recall.size, places) for part in recall.parts])
-            chosen, value, trials = choose_weights(
-                tuple(part.label for part in recall.parts),
-                item,
-                _all_queries(valid).rows(places),
-                valid.truth.rows(places),
-                size=recall.size,
-                filler=self.filler(valid),
-                rrf_k=recall.rrf_k,
-                seed=derive(self.seed, "merge-weights"),
-            )
-            return Saved({}, {"weights": list(chosen), "valid_recall": value, "trials": trials})
-
-        meta = self.store.saved("weights", f"weights of {recall.label}", key, make).meta
-        self._weights[recall] = tuple(float(weight) for weight in meta["weights"])
-        return self._weights[recall]
-
-    def _taken(self, part: Recipe, window: Window, depth: int, places: Any) -> Int32:
-        files = self.lists(part, window, depth)
-        taken = [
-            files.read("item", start, stop)[places[(places >= start) & (places < stop)] - start]
-            for start, stop in window.blocks(self.block)
-        ]
-        out: Int32 = np.concatenate(taken)
-        return out
-
-    def candidates(
-        self, recall: Union, window: Window, start: int, stop: int, weights: tuple[float, ...] | None = None
-    ) -> tuple[Candidates, Int32]:
-        """Return the merged lists of the queries [start, stop) and how many places of each were filled.
-
-        ``weights`` replaces those of the union (a shadow run with exact indexes keeps the weights it shadows).
-        """
-        files = [self.lists(part, window, recall.size) for part in recall.parts]
-        item = np.stack([lists.read("item", start, stop) for lists in files])
-        score = np.stack([lists.read("score", start, stop) for lists in files])
-        return self._merged(recall, window, window.queries(start, stop), item, score, weights)
-
-    def retrieve(self, recall: Union, window: Window, queries: Queries) -> Candidates:
-        """Return the merged lists of any queries, asked now: what serving would do."""
-        lists = [self.fitted(part, window).retrieve(queries, recall.size) for part in recall.parts]
-        item = np.stack([found.item for found in lists])
-        score = np.stack([found.score for found in lists])
-        return self._merged(recall, window, queries, item, score)[0]
-
-    def _merged(
-        self,
-        recall: Union,
-        window: Window,
-        queries: Queries,
-        item: Int32,
-        score: Float32,
-        weights: tuple[float, ...] | None = None,
-    ) -> tuple[Candidates, Int32]:
-        return merge_lists(
-            tuple(part.label for part in recall.parts),
-            item,
-            score,
-            queries,
-            weights=self.weights(recall) if weights is None else weights,
-            size=recall.size,
-            filler=self.filler(window),
-            how=recall.merge,
-            rrf_k=recall.rrf_k,
-        )
-
-    def reachable(self, recall: Union, window: Window) -> Bool:
-        """Return bool [P]: some channel of the union has a finite score for the pair and it is not masked as seen."""
-        truth, parts = window.truth, []
-        for start, stop in window.blocks(min(self.block, 2048)):
-            queries, block = window.queries(start, stop), truth.rows(np.arange(start, stop))
-            padded, at = _padded(block)
-            finite = np.zeros(padded.shape, dtype=bool)
-            for part in recall.parts:
-                finite |= np.isfinite(self.fitted(part, window).score(queries, padded))
-            parts.append(finite[at] & ~_masked(queries, block))
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
-
-    # ---------------------------------------------------------------- re-rank
 
     @property
     def completes(self) -> bool:
@@ -406,17 +219,20 @@ class Workbench:
                     counts["lists"] += len(truth.user)
                     counts["lists_used"] += int((recalled > 0).sum())
                     candidates = self._extended(window, queries, truth, candidates)
+                taught = np.flatnonzero(
+                    informative(candidates, truth.gains(candidates))
+                )  # the rest teach no order
+                queries, truth, candidates = queries.rows(taught), truth.rows(taught), candidates.rows(taught)
                 candidates = self.evidence(recall, window, queries, candidates)
                 features = self.features(groups, recall, window, queries, candidates)
                 weight = None
                 if training and self.lost == "weight":
-                    weight = (truth.count / np.maximum(recalled, 1)).astype(np.float32)
-                seed = derive(self.seed, "row-order", window.name)
+                    weight = (truth.count / np.maximum(recalled[taught], 1)).astype(np.float32)
                 yield rows_of(
                     candidates,
                     features,
                     truth.gains(candidates),
-                    seed=seed,
+                    seed=derive(self.seed, "row-order", window.name),
                     weights=weight,
                     negatives=self.negatives if training else None,
                 )
@@ -427,8 +243,9 @@ class Workbench:
         extra: list[tuple[Int32, Int32]] = []
         if self.lost == "inject":
             missing = truth.ranks(candidates) == 0
-            masked = _masked(queries, truth)
-            extra.append((truth.pair_row[missing & ~masked], truth.pair_item[missing & ~masked]))
+            hidden = masked(queries, truth)
+            wanted = missing & ~hidden
+            extra.append((truth.pair_row[wanted], truth.pair_item[wanted]))
         if self.dataset.impressions is not None:
             shown = self.dataset.impressions
             if len(window.target) and bool(shown.time.any()):
@@ -436,7 +253,7 @@ class Workbench:
             lists = shown.lists().rows(truth.user).sorted()
             row = np.repeat(np.arange(len(truth.user), dtype=np.int32), lists.lengths)
             extra.append((row, lists.items))
-        return candidates if not extra else _with_tail(candidates, truth, queries, extra)
+        return candidates if not extra else with_tail(candidates, truth, queries, extra)
 
     def reranker(self, system: Then, groups: Sequence[Recipe] = ()) -> FittedReranker:
         """Return the re-ranker of a system, fitted over the windows.
@@ -550,29 +367,7 @@ def _read(groups: Sequence[Recipe]) -> str:
     return f" reading {', '.join(names)}" if names else ""
 
 
-def _all_queries(window: Window) -> Queries:
-    return window.queries(0, len(window))
-
-
-def _padded(truth: Truth) -> tuple[Int32, tuple[Any, Any]]:
-    """Return the relevant items as int32 [Q, max R] with -1, and where each pair stands in it."""
-    width = int(truth.count.max()) if len(truth.count) else 0
-    column = np.arange(len(truth.pair_row)) - np.repeat(truth.relevant.indptr[:-1], truth.count)
-    padded = np.full((len(truth.user), width), -1, dtype=np.int32)
-    padded[truth.pair_row, column] = truth.pair_item
-    return padded, (truth.pair_row, column)
-
-
-def _masked(queries: Queries, truth: Truth) -> Bool:
-    """Return bool [P]: the pair's item is in the query's seen list."""
-    n = queries.n_items
-    row = np.repeat(np.arange(len(queries), dtype=np.int64), queries.seen.lengths)
-    seen = row * n + queries.seen.items
-    pairs = truth.pair_row.astype(np.int64) * n + truth.pair_item
-    return np.isin(pairs, seen)
-
-
-def _with_tail(
+def with_tail(
     candidates: Candidates, truth: Truth, queries: Queries, extra: Sequence[tuple[Int32, Int32]]
 ) -> Candidates:
     """Replace the last candidates of each list, positives excepted, by extra items not yet in it."""

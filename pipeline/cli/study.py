@@ -169,10 +169,8 @@ def _run(plan: Study, out: Path | None, *, as_json: bool, quiet: bool) -> None:
 
     with reserved_output(as_json), shown(quiet) as progress:
         from stagelens.pipeline.experiment.runner import simulate as run
-        from stagelens.pipeline.experiment.summary import margin_of
         from stagelens.pipeline.report import page
 
-        margin_of(plan.measure.margin, 1.0)  # a wrong one is told now, not after the fits
         result = run(plan, out=out, progress=progress)
         page.write(result.folder, result.summary, result.manifest)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +122,30 @@ class MeasureOptions(Options):
     """Feature importance, gain and grouped permutation, on valid."""
     latency_queries: int = Field(50, ge=0)
     """Single queries timed for the latency percentiles."""
+
+    @pydantic.field_validator("margin")
+    @classmethod
+    def _margin_is_readable(cls, text: str) -> str:
+        read_margin(text)
+        return text
+
+
+def read_margin(text: str) -> tuple[float, bool]:
+    """Return the number of a margin and whether it is a share of the baseline's valid mean.
+
+    Raises:
+        ValueError: Neither a share (``2%``) nor a number above 0.
+    """
+    share = text.strip().endswith("%")
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(
+            "write a share of the baseline's valid mean, like 2%, or metric units, like 0.001; above 0"
+        )
+    return (value / 100.0, True) if share else (value, False)
 
 
 class OutputOptions(Options):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from stagelens.pipeline.core import Bool, Float64, Int32, Int64
-from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.corrections import benjamini_hochberg, holm
 from stagelens.pipeline.evaluate.lists import value_hit
 from stagelens.pipeline.evaluate.losses import CLASSES, Losses, partition
@@ -21,7 +20,7 @@ from stagelens.pipeline.evaluate.slices import Slice, slice_metric
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet, oracle_ranks
-from stagelens.pipeline.experiment.options import MeasureOptions
+from stagelens.pipeline.experiment.options import MeasureOptions, read_margin
 
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""
@@ -161,22 +160,9 @@ def _known(value: float) -> float | None:
 
 
 def margin_of(text: str, valid_mean: float) -> float:
-    """Return the smallest effect that matters, in metric units.
-
-    Raises:
-        ConfigError: Neither a share (``2%``) nor a number above 0.
-    """
-    share = text.strip().endswith("%")
-    try:
-        value = float(text.strip().rstrip("%"))
-    except ValueError:
-        value = -1.0
-    if not (value > 0 and math.isfinite(value)):
-        raise ConfigError(
-            f"measure.margin = {text!r}: write a share of the baseline's valid mean, like 2%, or metric units, "
-            "like 0.001; above 0"
-        )
-    return value / 100.0 * valid_mean if share else value
+    """Return the smallest effect that matters, in metric units."""
+    value, share = read_margin(text)
+    return value * valid_mean if share else value
 
 
 def comparison_records(
