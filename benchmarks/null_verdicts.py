@@ -15,6 +15,7 @@ import argparse
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -32,6 +33,7 @@ from stagelens.pipeline.experiment.measure import candidate_set, final_lists
 from stagelens.pipeline.experiment.summary import margin_of
 from stagelens.pipeline.recipe import Recipe, load
 from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.windows import Window
 from stagelens.pipeline.workbench import Workbench, temporary_store
 from stagelens.pipeline.worlds.world import World
 
@@ -90,27 +92,30 @@ def _with_copies(dataset: Dataset, world: int, seed: int) -> Dataset:
     return dataset
 
 
-def null_verdict(case: Case, world: int) -> dict[str, Any]:
-    """Compare one permutation with the other in one world; return verdict, difference and plain p values."""
+def null_verdict(case: Case, world: int, names: tuple[str, str] = COPIES) -> dict[str, Any]:
+    """Compare one permutation with the other in one world; return verdict, difference and plain p values.
+
+    With ``names = ("text~a", "text")`` the comparison is not null, to see that verdicts are possible.
+    """
     dataset = small_world(world)
     store = temporary_store()
-    ranks: dict[str, list[Any]] = {name: [] for name in COPIES}
+    ranks: dict[str, list[Any]] = {name: [] for name in names}
     baseline = []
     metric = f"recall@{SIZE}" if case.stage == "recall" else "ndcg@10"
     try:
         for seed in range(case.seeds):
             bench = Workbench.of(_with_copies(dataset, world, seed), split(dataset), seed=seed, store=store)
             for window in (bench.windows.valid, bench.windows.test):
-                found = _ranks(bench, case, window)
+                found = _ranks(bench, case, window, names)
                 if window.name == "valid":
-                    baseline.append(measure(found[COPIES[0]], window.truth, [metric]).mean())
+                    baseline.append(measure(found[names[0]], window.truth, [metric]).mean())
                     continue
-                for name in COPIES:
+                for name in names:
                     ranks[name].append(found[name])
     finally:
         shutil.rmtree(store, ignore_errors=True)
     truth = bench.windows.test.truth
-    first, second = (np.stack([contributions(one, truth, metric) for one in ranks[name]]) for name in COPIES)
+    first, second = (np.stack([contributions(one, truth, metric) for one in ranks[name]]) for name in names)
     margin = margin_of("2%", float(np.mean(baseline)))
     one = judge([Paired(second - first, margin)], truth, draws=1999)[0]
     return {
@@ -122,12 +127,12 @@ def null_verdict(case: Case, world: int) -> dict[str, Any]:
     }
 
 
-def _ranks(bench: Workbench, case: Case, window: Any) -> dict[str, Any]:
+def _ranks(bench: Workbench, case: Case, window: Window, names: Sequence[str]) -> dict[str, Any]:
     if case.stage == "recall":
-        return {name: candidate_set(bench, _union(case.weights, name), window).ranks for name in COPIES}
+        return {name: candidate_set(bench, _union(case.weights, name), window).ranks for name in names}
     recall = _union(case.weights)
-    systems = [Then(recall=recall, rerank=_reranker(name)) for name in COPIES]
-    return {name: one.ranks for name, one in zip(COPIES, final_lists(bench, systems, window), strict=True)}
+    systems = [Then(recall=recall, rerank=_reranker(name)) for name in names]
+    return {name: one.ranks for name, one in zip(names, final_lists(bench, systems, window), strict=True)}
 
 
 def wilson(count: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
