@@ -39,7 +39,7 @@ from stagelens.pipeline.windows import Refit, Which, Window, resolve_refit, wind
 
 CELLS = 200_000
 """Candidates whose features are in memory at once; keeps memory flat in the number of users."""
-VALID_SHARE = 8
+VALID_SHARE = 10
 """Early stopping reads at most ``max_rows`` over this many candidates of valid lists, all of each list."""
 
 
@@ -63,7 +63,7 @@ class Workbench(Retrieval):
 
     lost: Literal["drop", "inject", "weight"] = "drop"
     max_rows: int = 1_000_000
-    negatives: int | None = 50
+    negatives: int | None = 30
     lost_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     _groups: OrderedDict[tuple[Any, ...], FittedFeatureGroup] = field(default_factory=OrderedDict)
     _rerankers: dict[str, FittedReranker] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Workbench(Retrieval):
         mask: Which = "train+valid",
         lost: Literal["drop", "inject", "weight"] = "drop",
         max_rows: int = 1_000_000,
-        negatives: int | None = 50,
+        negatives: int | None = 30,
         block: int = 8192,
         progress: Progress | None = None,
     ) -> Workbench:

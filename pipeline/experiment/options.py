@@ -62,7 +62,7 @@ class ProtocolOptions(Options):
     """Window whose items are not returned at test."""
     max_rows: int = Field(1_000_000, ge=1000)
     """Candidates of training lists at most: a seeded sample of lists; keeps memory flat."""
-    negatives: int = Field(50, ge=0)
+    negatives: int = Field(30, ge=0)
     """Candidates that are not relevant kept of each training list, a seeded sample; 0 keeps all."""
 
 
