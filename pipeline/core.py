@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -339,7 +340,7 @@ class TrainingData:
         return self.modalities[name]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Windows on one vocabulary. A seed never moves them.
 
@@ -361,7 +362,7 @@ class Split:
     clock: Clock
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def train(self) -> Interactions:
         """History and labels together."""
         return self.history.merged(self.labels)
