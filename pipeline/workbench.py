@@ -252,7 +252,9 @@ class Workbench(Retrieval):
                 shown = shown.where(shown.time <= window.target.time.max())
             lists = shown.lists().rows(truth.user).sorted()
             row = np.repeat(np.arange(len(truth.user), dtype=np.int32), lists.lengths)
-            extra.append((row, lists.items))
+            n = np.int64(queries.n_items)
+            chosen = np.isin(row * n + lists.items, truth.pair_row * n + truth.pair_item)
+            extra.append((row[~chosen], lists.items[~chosen]))  # what was chosen later is no negative
         return candidates if not extra else with_tail(candidates, truth, queries, extra)
 
     def reranker(self, system: Then, groups: Sequence[Recipe] = ()) -> FittedReranker:
