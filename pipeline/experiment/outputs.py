@@ -38,11 +38,15 @@ def default_store() -> Path:
     return Path(os.environ.get("STAGELENS_STORE") or "runs/.store")
 
 
-def study_fingerprint(study: Study, dataset: Dataset, split: Split) -> str:
-    """Return the hash of everything that the results follow from (not: name, device, block size, exports)."""
+def study_fingerprint(study: Study, plan: Plan, dataset: Dataset, split: Split) -> str:
+    """Return the hash of everything that the results follow from (not: name, block size, exports).
+
+    The arms stand in it with every field of their recipes, so a changed default is another study.
+    """
     options = study.model_dump(mode="json", exclude={"name", "device", "block", "output"})
     options["data"].pop("path")
-    return fingerprint("study", options, dataset.name, dataset.hashes(), split.fingerprint())
+    arms = [[*arm.key, arm.system, arm.system.inputs()] for arm in plan.arms]
+    return fingerprint("study", options, arms, dataset.name, dataset.hashes(), split.fingerprint())
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def simulate(
         )
         split = make_split(dataset, study.data.split, seed=study.data.split_seed)
         plan = plan_of(study, dataset)
-        key = study_fingerprint(study, dataset, split)
+        key = study_fingerprint(study, plan, dataset, split)
         folder = RunFolder.of(out, study.name, key)
     for note in (*dataset.notes, *split.notes):
         run.progress.note(note)
