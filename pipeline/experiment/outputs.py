@@ -24,7 +24,7 @@ from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import Measured, losses_of, user_rows
 from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import dump, fingerprint
-from stagelens.pipeline.store import Store
+from stagelens.pipeline.store import Store, write_text
 from stagelens.pipeline.workbench import Workbench
 
 LIBRARIES = (
@@ -47,6 +47,16 @@ def study_fingerprint(study: Study, plan: Plan, dataset: Dataset, split: Split) 
     options["data"].pop("path")
     arms = [[*arm.key, arm.system, arm.system.inputs()] for arm in plan.arms]
     return fingerprint("study", options, arms, dataset.name, dataset.hashes(), split.fingerprint())
+
+
+def count_opening(store: Store, split: Split, key: str) -> int:
+    """Count that a study opens the test window; return how many studies have opened it in this store."""
+    path = store.folder / "test-opened" / f"{split.fingerprint()[:32]}.json"
+    known: list[str] = json.loads(path.read_text()) if path.is_file() else []
+    if key not in known:
+        known.append(key)
+        write_text(path, json.dumps(known))
+    return len(known)
 
 
 @dataclass(frozen=True, slots=True)

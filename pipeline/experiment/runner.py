@@ -28,7 +28,13 @@ from stagelens.pipeline.experiment.measure import (
     latency,
 )
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.outputs import RunFolder, default_store, manifest_of, study_fingerprint
+from stagelens.pipeline.experiment.outputs import (
+    RunFolder,
+    count_opening,
+    default_store,
+    manifest_of,
+    study_fingerprint,
+)
 from stagelens.pipeline.experiment.summary import (
     IN_SUMMARY,
     Measured,
@@ -150,7 +156,7 @@ class _Run:
                     valid.setdefault(arm_key, []).append(value)
         means = {key: float(np.mean(values)) for key, values in valid.items()}
         margins = {key: margin_of(self.study.measure.margin, mean) for key, mean in means.items()}
-        opened = self.store_opening(split, key)
+        opened = count_opening(self.store, split, key)
         measured = self.measure(benches, plan)
         truth = benches[0].windows.test.truth
         with self.phases("judge"):
@@ -206,19 +212,6 @@ class _Run:
                 self.progress,
             )
         return Result(folder.path, summary, manifest)
-
-    def store_opening(self, split: Split, key: str) -> int:
-        """Count that this study opens the test window; return how many studies have opened it in this store."""
-        import json
-
-        from stagelens.pipeline.store import write_text
-
-        path = self.store.folder / "test-opened" / f"{split.fingerprint()[:32]}.json"
-        known: list[str] = json.loads(path.read_text()) if path.is_file() else []
-        if key not in known:
-            known.append(key)
-            write_text(path, json.dumps(known))
-        return len(known)
 
     # ------------------------------------------------------------ fitting, on train and valid
 
