@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -64,7 +65,8 @@ def merge_lists(
     from stagelens.pipeline import merge_kernels as kernels
 
     weight = np.asarray(weights, dtype=np.float64)
-    quota = np.floor(size * weight / max(weight.sum(), 1e-12)).astype(np.int64)
+    share = weight / max(math.fsum(weight), 1e-12)
+    quota = np.floor(size * share + 1e-9).astype(np.int64)  # a whole number of places survives rounding
     mode = {"rrf": kernels.RRF, "quota": kernels.QUOTA, "round-robin": kernels.ROUND_ROBIN}[how]
     out = kernels.merge(
         item,
