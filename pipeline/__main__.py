@@ -1,6 +1,8 @@
 """``python -m stagelens.pipeline`` runs the command line."""
 
+import sys
+
 from stagelens.pipeline.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

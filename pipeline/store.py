@@ -66,9 +66,11 @@ class Store:
         """
         place = self.place(kind, key)
         if (place / "meta.json").is_file():
-            saved = read_saved(place)
-            self._enter(kind, name, key, False, float(saved.meta.get("wall_s", 0.0)))
-            return saved
+            with contextlib.suppress(OSError, ValueError, EOFError):  # damaged: made anew
+                saved = read_saved(place)
+                self._enter(kind, name, key, False, float(saved.meta.get("wall_s", 0.0)))
+                return saved
+            shutil.rmtree(place)
         started = time.perf_counter()
         made = make()
         wall = time.perf_counter() - started
@@ -170,14 +172,18 @@ class RowFiles:
 
 def write_saved(place: Path, saved: Saved) -> None:
     """Write arrays (``.npy``) and JSON beside ``place``, then rename."""
+    for left in place.parent.glob(f"{place.name}.*.partial"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     partial = place.with_name(f"{place.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         for name, array in saved.arrays.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
         _write_json(partial / "meta.json", {**saved.meta, "arrays": sorted(saved.arrays)})
         _rename(partial, place)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(f"{place} could not be written: {error}. Is the disk full?") from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -104,7 +104,7 @@ class Windows:
 def resolve_refit(refit: Literal["auto", "none", "full", "cross"], split: Split) -> Refit:
     """Return the refit in force: with a real clock ``full``, otherwise ``cross``."""
     if refit == "auto":
-        return "full" if split.clock == "real" and split.kind == "global-time" else "cross"
+        return "full" if split.clock == "real" else "cross"
     return refit
 
 

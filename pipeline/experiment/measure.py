@@ -158,7 +158,11 @@ def final_lists(bench: Workbench, systems: Sequence[Then], window: Window) -> li
     lists = []
     for place, (system, key) in enumerate(zip(systems, keys, strict=True)):
         name = f"order of {system.label} on {window.name}"
-        saved = bench.store.saved("measured", name, key, lambda place=place: made[place])  # type: ignore[misc]
+
+        def make(place: int = place, system: Then = system) -> Saved:
+            return made[place] if place in made else _orders(bench, [system], window)[0]
+
+        saved = bench.store.saved("measured", name, key, make)
         lists.append(FinalLists(saved.arrays["ranks"], saved.arrays["exposure"]))
     return lists
 

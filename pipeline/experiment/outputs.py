@@ -104,7 +104,8 @@ class RunFolder:
         import pandas as pd
 
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in self.path.parent.glob(f".{self.path.name}.*.partial"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             (partial / "config.toml").write_text(to_toml(study.model_dump(mode="json")), encoding="utf-8")

@@ -97,7 +97,8 @@ def test_auto_refit_asks_the_clock(tiny_split):
     from dataclasses import replace
 
     assert resolve_refit("auto", tiny_split) == "full"
-    assert resolve_refit("auto", replace(tiny_split, kind="leave-last-out")) == "cross"
+    assert resolve_refit("auto", replace(tiny_split, kind="given")) == "full"
+    assert resolve_refit("auto", replace(tiny_split, clock="order", kind="leave-last-out")) == "cross"
     assert resolve_refit("auto", replace(tiny_split, clock="none", kind="per-user")) == "cross"
     assert resolve_refit("none", tiny_split) == "none"
 

@@ -160,7 +160,31 @@ def test_what_a_kill_leaves_behind_is_harmless(whole, make_study, tmp_path):
     made = [entry for entry in again.manifest["artefacts"] if entry["made"] and entry["kind"] != "rows"]
     assert len(made) == taken > 20
     assert measurements(again.folder) == measurements(whole.folder)
-    assert (half / "summary.json").read_text() == '{"schema_ver'
+    assert not half.exists()
+    assert not list(store.rglob("*.4711.partial"))
+
+
+def test_a_damaged_artefact_is_made_anew(whole, make_study, tmp_path):
+    """A meta.json that cannot be read, and an array that is cut short."""
+    import shutil
+
+    store = tmp_path / "store"
+    shutil.copytree(whole.folder.parent / "store", store)
+    damaged = 0
+    for entry in whole.manifest["artefacts"]:
+        place = store / entry["kind"] / entry["key"][:2] / entry["key"]
+        if entry["kind"] == "weights":
+            (place / "meta.json").write_text('{"weights": [1.0')
+            damaged += 1
+        elif entry["kind"] == "measured":
+            array = place / "ranks.npy"
+            array.write_bytes(array.read_bytes()[:-8])
+            damaged += 1
+    again = simulate(make_study(), out=tmp_path / "out", store=store)
+    made = [entry for entry in again.manifest["artefacts"] if entry["made"] and entry["kind"] != "rows"]
+    assert {entry["kind"] for entry in made} == {"weights", "measured"}
+    assert len(made) == damaged
+    assert measurements(again.folder) == measurements(whole.folder)
 
 
 def test_each_study_that_opens_test_is_counted_once(make_study, tmp_path):
