@@ -10,7 +10,6 @@ that teach the re-ranker.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
@@ -152,7 +151,7 @@ def union(first: Recipe, second: Recipe) -> Union:
             raise ConfigError(
                 f"'|' merges channels; {side.label} is a {side.role or 'recipe'}. Use '>>' for then."
             )
-    return _made(Union, parts=tuple(parts), **settings)
+    return made(Union, parts=tuple(parts), **settings)
 
 
 def then(first: Recipe, second: Recipe) -> Then:
@@ -165,15 +164,20 @@ def then(first: Recipe, second: Recipe) -> Then:
         return replace(first, top=second.n)
     recall = first if isinstance(first, Union) else None
     if recall is None and first.role == "channel":
-        recall = _made(Union, parts=(first,))
+        recall = made(Union, parts=(first,))
     if recall is not None and second.role == "reranker":
-        return _made(Then, recall=recall, rerank=second)
+        return made(Then, recall=recall, rerank=second)
     raise ConfigError(
         f"{first.label} >> {second.label}: allowed are channels >> re-ranker and system >> Top(n=...)"
     )
 
 
-def _made(cls: type[S], **fields: Any) -> S:
+def made(cls: type[S], **fields: Any) -> S:
+    """Build a recipe in code.
+
+    Raises:
+        ConfigError: A field is unknown or out of range.
+    """
     import pydantic
 
     from stagelens.pipeline.recipe import explain
@@ -221,8 +225,3 @@ def fit_system(
     if isinstance(system, Then):
         bench.reranker(system)
     return FittedSystem(system, bench)
-
-
-def modalities_of(recipes: Sequence[Recipe]) -> frozenset[str]:
-    """Return every modality that these recipes read."""
-    return frozenset().union(*(part.reads for part in recipes))

@@ -302,9 +302,15 @@ class Dataset:
         )
 
     def hashes(self) -> dict[str, str]:
-        """Return the content hash of the interactions and of every modality."""
-        given = content_hash(self.interactions.fingerprint(), self.given)
-        return {"interactions": given, **{name: table.digest for name, table in self.modalities.items()}}
+        """Return the content hash of the interactions, of every modality, and of what else is there."""
+        found = {"interactions": content_hash(self.interactions.fingerprint(), self.given)}
+        for side, columns in (("item_columns", self.item_columns), ("user_columns", self.user_columns)):
+            if columns:
+                parts = [part for name in sorted(columns) for part in (name, columns[name])]
+                found[side] = content_hash(*parts)
+        if self.impressions is not None:
+            found["impressions"] = self.impressions.fingerprint()
+        return {**found, **{name: table.digest for name, table in self.modalities.items()}}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

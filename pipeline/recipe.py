@@ -199,7 +199,7 @@ def explain(error: pydantic.ValidationError) -> str:
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"]) or "value"
-        lines.append(f"{place} = {fault.get('input')!r}: {fault['msg']}")
+        lines.append(f"{place} = {fault.get('input')!r}: {fault['msg'].removeprefix('Value error, ')}")
     return "; ".join(lines)
 
 

@@ -136,7 +136,7 @@ class Retrieval:
             chosen, value, trials = choose_weights(
                 tuple(part.label for part in recall.parts),
                 item,
-                valid.queries(0, len(valid)).rows(places),
+                valid.queries_at(places),
                 valid.truth.rows(places),
                 size=recall.size,
                 filler=self.filler(valid),

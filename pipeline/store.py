@@ -65,19 +65,20 @@ class Store:
             make: Makes it.
         """
         place = self.place(kind, key)
-        if (place / "meta.json").is_file():
-            with contextlib.suppress(OSError, ValueError, EOFError):  # damaged: made anew
-                saved = read_saved(place)
-                self._enter(kind, name, key, False, float(saved.meta.get("wall_s", 0.0)))
-                return saved
-            shutil.rmtree(place)
-        started = time.perf_counter()
-        made = make()
-        wall = time.perf_counter() - started
-        saved = Saved(made.arrays, {**made.meta, "name": name, "wall_s": wall})
-        write_saved(place, saved)
-        self._enter(kind, name, key, True, wall)
-        return saved
+        with locked(place):
+            if (place / "meta.json").is_file():
+                with contextlib.suppress(OSError, ValueError, EOFError):  # damaged: made anew
+                    saved = read_saved(place)
+                    self._enter(kind, name, key, False, float(saved.meta.get("wall_s", 0.0)))
+                    return saved
+                shutil.rmtree(place)
+            started = time.perf_counter()
+            made = make()
+            wall = time.perf_counter() - started
+            saved = Saved(made.arrays, {**made.meta, "name": name, "wall_s": wall})
+            write_saved(place, saved)
+            self._enter(kind, name, key, True, wall)
+            return saved
 
     def rows(
         self,
@@ -99,38 +100,67 @@ class Store:
             blocks: Called with the first missing row; yields consecutive blocks of every column.
         """
         place = self.place(kind, key)
-        if (place / "meta.json").is_file():
-            meta = json.loads((place / "meta.json").read_text())
-            self._enter(kind, name, key, False, float(meta["wall_s"]))
-            return RowFiles(place, total, dict(columns))
-        partial = place.with_name(key + ".partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        files = RowFiles(partial, total, dict(columns))
-        done = files.complete_rows()
-        started = time.perf_counter()
-        if done < total:
-            with contextlib.ExitStack() as stack:
-                out = {c: stack.enter_context((partial / f"{c}.bin").open("r+b")) for c in columns}
+        with locked(place):
+            files = RowFiles(place, total, dict(columns))
+            if (place / "meta.json").is_file():
+                with contextlib.suppress(OSError, ValueError, KeyError):
+                    meta = json.loads((place / "meta.json").read_text())
+                    if files.complete_rows() == total:
+                        self._enter(kind, name, key, False, float(meta["wall_s"]))
+                        return files
+                shutil.rmtree(place)  # damaged: made anew
+            wall = _append(place, name, files, blocks)
+            self._enter(kind, name, key, True, wall)
+            return files
+
+
+def _append(
+    place: Path, name: str, files: RowFiles, blocks: Callable[[int], Iterator[Mapping[str, NDArray[Any]]]]
+) -> float:
+    """Append the missing blocks beside ``place``, then rename; return the seconds it took."""
+    partial = place.with_name(place.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    growing = RowFiles(partial, files.total, files.columns)
+    done = growing.complete_rows()
+    started = time.perf_counter()
+    if done < files.total:
+        with contextlib.ExitStack() as stack:
+            out = {c: stack.enter_context((partial / f"{c}.bin").open("r+b")) for c in files.columns}
+            for column, handle in out.items():
+                handle.truncate(done * files.row_bytes(column))
+                handle.seek(0, os.SEEK_END)
+            for block in blocks(done):
                 for column, handle in out.items():
-                    handle.truncate(done * files.row_bytes(column))
-                    handle.seek(0, os.SEEK_END)
-                for block in blocks(done):
-                    for column, handle in out.items():
-                        dtype, width = columns[column]
-                        array = np.ascontiguousarray(block[column], dtype=dtype)
-                        if array.shape[1:] != (width,):
-                            raise ValueError(
-                                f"{name}: column {column} has shape {array.shape}, width {width}"
-                            )
-                        handle.write(array.tobytes())
-                        handle.flush()
-        wall = time.perf_counter() - started
-        if files.complete_rows() != total:
-            raise ValueError(f"{name}: {files.complete_rows()} rows were made, {total} expected")
-        _write_json(partial / "meta.json", {"name": name, "wall_s": wall, "rows": total})
-        _rename(partial, place)
-        self._enter(kind, name, key, True, wall)
-        return RowFiles(place, total, dict(columns))
+                    dtype, width = files.columns[column]
+                    array = np.ascontiguousarray(block[column], dtype=dtype)
+                    if array.shape[1:] != (width,):
+                        raise ValueError(f"{name}: column {column} has shape {array.shape}, width {width}")
+                    handle.write(array.tobytes())
+                    handle.flush()
+    wall = time.perf_counter() - started
+    if growing.complete_rows() != files.total:
+        raise ValueError(f"{name}: {growing.complete_rows()} rows were made, {files.total} expected")
+    _write_json(partial / "meta.json", {"name": name, "wall_s": wall, "rows": files.total})
+    _rename(partial, place)
+    return wall
+
+
+@contextlib.contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """Hold an artefact's lock: a second process that wants the same one waits and then finds it made.
+
+    The lock is the system's and ends with its process, however that ends. Where the platform has no ``flock``,
+    one process a store is the rule.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(place.name + ".lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True, slots=True)

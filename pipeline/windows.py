@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from stagelens.pipeline.core import Int32, Interactions, Lists, Queries, Split, content_hash
+from stagelens.pipeline.core import Int32, Int64, Interactions, Lists, Queries, Split, content_hash
 from stagelens.pipeline.data.splits import folds
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.seeds import derive
@@ -69,8 +69,12 @@ class Window:
         return len(self.truth.user)
 
     def queries(self, start: int, stop: int) -> Queries:
+        """Return the queries of the users at the places [start, stop) of ``truth.user``."""
+        return self.queries_at(np.arange(start, stop))
+
+    def queries_at(self, places: Int64) -> Queries:
         """Return the queries of the users at these places of ``truth.user``."""
-        users = self.truth.user[start:stop]
+        users = self.truth.user[places]
         return Queries(users, self._history.rows(users), self._seen.rows(users).sorted(), self.tie)
 
     def blocks(self, size: int, start: int = 0) -> Iterator[tuple[int, int]]:

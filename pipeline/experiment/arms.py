@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stagelens.pipeline.compose import Then, Union
+from stagelens.pipeline.compose import Then, Union, made
 from stagelens.pipeline.core import Dataset, TrainingData
 from stagelens.pipeline.data.knockout import PermuteRows, renamed
 from stagelens.pipeline.errors import ConfigError, nearest
@@ -185,7 +185,8 @@ class _Builder:
 
     def _union(self, parts: list[Recipe]) -> Union:
         options = self.study.recall
-        return Union(
+        return made(
+            Union,
             parts=tuple(parts),
             size=options.size,
             merge=options.merge,
@@ -281,13 +282,16 @@ class _Builder:
             self.comparisons.append(Comparison(base, every, metric, "worth"))
 
     def end_to_end(self, modalities: tuple[str, ...]) -> None:
-        """Recall and re-rank both off, both on."""
+        """Recall and re-rank both off, both on; beside them the references, in the order of recall."""
 
         def arm(name: str, on: tuple[str, ...] = ()) -> tuple[str, str, str]:
             recall = self.union(on)
             system = Then(recall=recall, rerank=self.reranker(recall, on))
             return self._add(Arm(name, "both", "own", system, on, "ensemble" if on else "none"))
 
+        for name in ("random", "popular"):
+            channel = load({"use": f"recall.{name.capitalize()}"})
+            self._add(Arm(name, "both", "own", self._union([channel])))
         base = arm("base")
         for m in modalities:
             self.comparisons.append(Comparison(base, arm(f"base + {m}", (m,)), "ndcg@10", "worth", m))

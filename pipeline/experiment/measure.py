@@ -186,16 +186,6 @@ def _joined(parts: Sequence[Int32]) -> Int32:
     return out
 
 
-def oracle_ranks(recalled: Int32, row: Int32) -> Int32:
-    """Return int32 [P]: the ranks that the best possible order would give the recalled pairs of each user."""
-    inside = (recalled > 0).astype(np.int64)
-    running = np.cumsum(inside)
-    first = np.searchsorted(row, row, side="left")
-    before = np.concatenate([[0], running])[first]
-    out: Int32 = np.where(inside > 0, running - before, 0).astype(np.int32)
-    return out
-
-
 def latency(
     bench: Workbench, system: Union | Then, window: Window, queries: int
 ) -> tuple[list[float], list[float]]:
@@ -223,18 +213,16 @@ def latency(
 
 
 def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, Any]]:
-    """Return what a re-ranker leans on: share of the gain by feature group, and ndcg@10 lost when it is permuted.
+    """Return what a re-ranker leans on: share of the gain by group, and ndcg@10 lost when it is permuted.
 
-    The columns of a group are permuted together, on valid rows.
+    All columns that read a modality are one group, evidence of its channels included; the others stand by feature
+    group. The columns of a group are permuted together, on valid rows.
     """
-    key = fingerprint("importance", bench.reranker_key(system), max_rows)
+    key = fingerprint("importance by modality", bench.reranker_key(system), max_rows)
 
     def make() -> Saved:
         model = bench.reranker(system)
-        groups = {
-            group.label: list(bench.group(group, system.recall, bench.windows.valid).names)
-            for group in cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features)
-        }
+        groups = _columns_by_modality(bench, system)
         rows = bench.valid_rows(system, max_rows)
         drops = permutation_importance(model, rows, groups, seed=derive(bench.seed, "importance"))
         gain = gain_by_group(model.importance() if hasattr(model, "importance") else {}, groups)
@@ -248,3 +236,16 @@ def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, 
 
     saved = bench.store.saved("importance", f"importance in {system.label}", key, make)
     return [dict(record) for record in saved.meta["groups"]]
+
+
+def _columns_by_modality(bench: Workbench, system: Then) -> dict[str, list[str]]:
+    """Return the columns of a re-ranker by what they read: a modality, or the feature group they come from."""
+    readers = {part.label: part.reads for part in system.recall.parts if part.reads}
+    groups: dict[str, list[str]] = {}
+    for group in cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features):
+        for name in bench.group(group, system.recall, bench.windows.valid).names:
+            by_channel = [reads for label, reads in readers.items() if f": {label} " in name]
+            reads = group.reads or (by_channel[0] if by_channel else frozenset())
+            label = " and ".join(sorted(reads)) if reads else group.label
+            groups.setdefault(label, []).append(name)
+    return groups

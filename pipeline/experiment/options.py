@@ -104,9 +104,9 @@ class RerankOptions(Options):
 class MeasureOptions(Options):
     """What is measured and how it is judged."""
 
-    recall_k: tuple[int, ...] = (20, 50, 100, 200, 500)
+    recall_k: tuple[pydantic.PositiveInt, ...] = (20, 50, 100, 200, 500)
     """Cut-offs of recall@k of candidate sets (k <= size)."""
-    rank_k: tuple[int, ...] = (1, 5, 10, 20)
+    rank_k: tuple[pydantic.PositiveInt, ...] = (1, 5, 10, 20)
     """Cut-offs of the ranking metrics."""
     margin: str = "2%"
     """Smallest effect that matters: a share of the baseline's valid mean (``2%``) or metric units (``0.001``)."""
@@ -122,6 +122,12 @@ class MeasureOptions(Options):
     """Feature importance, gain and grouped permutation, on valid."""
     latency_queries: int = Field(50, ge=0)
     """Single queries timed for the latency percentiles."""
+
+    @pydantic.model_validator(mode="after")
+    def _draws_reach_alpha(self) -> MeasureOptions:
+        if (self.draws + 1) * self.alpha <= 1:
+            raise ValueError(f"draws = {self.draws} cannot reach alpha = {self.alpha}: raise draws")
+        return self
 
     @pydantic.field_validator("margin")
     @classmethod

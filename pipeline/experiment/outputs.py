@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -52,7 +53,9 @@ def study_fingerprint(study: Study, plan: Plan, dataset: Dataset, split: Split) 
 def count_opening(store: Store, split: Split, key: str) -> int:
     """Count that a study opens the test window; return how many studies have opened it in this store."""
     path = store.folder / "test-opened" / f"{split.fingerprint()[:32]}.json"
-    known: list[str] = json.loads(path.read_text()) if path.is_file() else []
+    known: list[str] = []
+    with contextlib.suppress(OSError, ValueError):
+        known = list(json.loads(path.read_text()))
     if key not in known:
         known.append(key)
         write_text(path, json.dumps(known))
@@ -72,7 +75,7 @@ class RunFolder:
         Raises:
             ConfigError: ``out`` is a file, or a folder that is neither empty nor the run of the same study.
         """
-        path = out if out is not None else Path("runs") / f"{name}-{key[:8]}"
+        path = (out if out is not None else Path("runs") / f"{name}-{key[:8]}").absolute()
         if path.exists() and not path.is_dir():
             raise ConfigError(f"--out {path} is a file; name a folder that is new, empty or the same study's")
         if path.is_dir() and any(path.iterdir()):
@@ -104,8 +107,9 @@ class RunFolder:
         import pandas as pd
 
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        for left in self.path.parent.glob(f".{self.path.name}.*.partial"):  # by a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        for left in self.path.parent.glob(f".{self.path.name}.*.partial"):
+            if not _alive(left.name.split(".")[-2]):  # left by a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             (partial / "config.toml").write_text(to_toml(study.model_dump(mode="json")), encoding="utf-8")
@@ -133,6 +137,16 @@ class RunFolder:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_measurements(

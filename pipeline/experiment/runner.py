@@ -168,7 +168,7 @@ class _Run:
                 for one in measured.values()
                 if one.arm.shown
             ]
-            records = comparison_records(plan, measured, margins, truth, self.study.measure)
+            records = comparison_records(plan, measured, margins, truth, self.study.measure, parts)
         statistics = describe(dataset, split)
         summary = {
             "schema_version": SCHEMA_VERSION,
@@ -286,10 +286,10 @@ class _Run:
         single = None
         if self.study.measure.latency_queries and not getattr(_rerank_of(arm), "sees_truth", False):
             recall_ms, rerank_ms = latency(bench, arm.system, window, self.study.measure.latency_queries)
-            if arm.stage == "both":
+            if arm.stage == "both" and rerank_ms:
                 samples = [a + b for a, b in zip(recall_ms, rerank_ms, strict=True)]
             else:
-                samples = recall_ms if arm.stage == "recall" else rerank_ms
+                samples = rerank_ms if arm.stage == "rerank" else recall_ms
             one = Latency.of(samples)
             single = {"p50": one.p50, "p95": one.p95, "p99": one.p99}
         stage = {"recall": ("recall fits and lists",), "rerank": ("re-ranker fits",), "both": ("test",)}[

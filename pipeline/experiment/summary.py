@@ -15,11 +15,11 @@ from stagelens.pipeline.evaluate.lists import value_hit
 from stagelens.pipeline.evaluate.losses import CLASSES, Losses, partition
 from stagelens.pipeline.evaluate.metrics import contributions, measure
 from stagelens.pipeline.evaluate.resampling import rank_test
-from stagelens.pipeline.evaluate.significance import Interval, Paired, interval, judge
-from stagelens.pipeline.evaluate.slices import Slice, slice_metric
+from stagelens.pipeline.evaluate.significance import Interval, Judgement, Paired, interval, judge
+from stagelens.pipeline.evaluate.slices import Slice, slice_contributions, slice_metric
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
-from stagelens.pipeline.experiment.measure import CandidateSet, oracle_ranks
+from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import MeasureOptions, read_margin
 
 FINAL_K = 10
@@ -120,7 +120,7 @@ def _metrics(measured: Measured, truth: Truth, options: MeasureOptions, degree: 
         values = np.stack([contributions(ranks, truth, name) for ranks in measured.ranks])
         found[name] = _estimate(interval(values, truth, options.alpha))
     if arm.stage != "recall":
-        best = np.stack([oracle_ranks(one.ranks, truth.pair_row) for one in measured.sets])
+        best = np.stack([truth.oracle(one.ranks > 0) for one in measured.sets])
         values = np.stack([contributions(ranks, truth, "ndcg@10") for ranks in best])
         found["ceiling_ndcg@10"] = _estimate(interval(values, truth, options.alpha))
         values = np.stack([value_hit(ranks, truth, FINAL_K) for ranks in measured.ranks])
@@ -171,51 +171,91 @@ def comparison_records(
     margins: Mapping[tuple[str, str, str], float],
     truth: Truth,
     options: MeasureOptions,
+    parts: Sequence[Slice] = (),
 ) -> list[dict[str, Any]]:
-    """Judge the family of all comparisons and return the entries of ``comparisons``, with more for the file."""
+    """Return the entries of ``comparisons``, with more for the file.
 
-    def values(key: tuple[str, str, str], metric: str) -> Float64:
-        return np.stack([contributions(ranks, truth, metric) for ranks in measured[key].ranks])
+    Three sets: the family of all comparisons on their primary metrics, with verdicts; a second family, every
+    ``worth`` in every slice; and the secondary metrics, each by itself, with an interval and no verdict.
+    """
 
-    family = [
-        Paired(values(c.system, c.metric) - values(c.baseline, c.metric), margins[c.baseline])
-        for c in plan.comparisons
-    ]
+    def differences(comparison: Comparison, metric: str, part: Slice | None = None) -> Float64:
+        sides = [
+            np.stack([_adds(ranks, truth, metric, part) for ranks in measured[key].ranks])
+            for key in (comparison.system, comparison.baseline)
+        ]
+        return sides[0] - sides[1]
+
+    family = [Paired(differences(c, c.metric), margins[c.baseline]) for c in plan.comparisons]
     judged = judge(family, truth, alpha=options.alpha, draws=options.draws)
+    records = _records(plan.comparisons, judged, primary=True)
+    for comparison, record in zip(plan.comparisons, records, strict=True):
+        record["p_rank"] = _rank_p(comparison, measured, truth)
+    sliced = [(c, part) for c in plan.comparisons if c.contrast == "worth" for part in parts]
+    filled = [(c, part) for c, part in sliced if part.pairs.any()]
+    second = [Paired(differences(c, c.metric, part), margins[c.baseline], part.pairs) for c, part in filled]
+    judged = judge(second, truth, alpha=options.alpha, draws=options.draws)
+    for (comparison, part), one in zip(filled, judged, strict=True):
+        records += _records([comparison], [one], primary=False, part=part)
+    for comparison in plan.comparisons:
+        metric = SECONDARY[comparison.system[0]]
+        [one] = judge(
+            [Paired(differences(comparison, metric), math.nan)], truth, alpha=options.alpha, draws=999
+        )
+        records += _records([comparison], [one], primary=False, metric=metric)
+    return records
+
+
+def _adds(ranks: Int32, truth: Truth, metric: str, part: Slice | None) -> Float64:
+    if part is None:
+        return contributions(ranks, truth, metric)
+    return slice_contributions(ranks, truth, metric, part)
+
+
+def _records(
+    comparisons: Sequence[Comparison],
+    judged: Sequence[Judgement],
+    *,
+    primary: bool,
+    part: Slice | None = None,
+    metric: str | None = None,
+) -> list[dict[str, Any]]:
     holm_p = holm(np.array([one.p for one in judged]))
     bh_p = benjamini_hochberg(np.array([one.p for one in judged]))
-    records = []
-    for place, (comparison, one) in enumerate(zip(plan.comparisons, judged, strict=True)):
-        record: dict[str, Any] = {
+    return [
+        {
             "baseline": comparison.baseline[2],
             "system": comparison.system[2],
             "stage": comparison.system[0],
-            "metric": comparison.metric,
+            "metric": metric or comparison.metric,
             "contrast": comparison.contrast,
-            "slice": None,
-            "primary": True,
+            "slice": None if part is None else f"{part.name} {part.value}",
+            "primary": primary,
             "n": one.n,
             "seeds": one.seeds,
             "difference": _known(one.difference),
             "low": _known(one.low),
             "high": _known(one.high),
             "p": _known(one.p),
-            "p_adjusted": _known(one.p_adjusted),
-            "margin": _known(one.margin),
+            "p_adjusted": None if metric else _known(one.p_adjusted),
+            "margin": None if metric else _known(one.margin),
             "detectable": _known(one.detectable),
-            "verdict": one.verdict,
+            "verdict": None if metric else one.verdict,
             "se": _known(one.se),
             "df": _known(one.df),
             "p_user": _known(one.p_user),
             "p_sign_flip": _known(one.p_sign_flip),
             "p_holm": _known(float(holm_p[place])),
             "p_bh": _known(float(bh_p[place])),
-            "p_rank": _rank_p(comparison, measured, truth),
+            "p_rank": None,
             "view": comparison.system[1],
         }
-        records.append(record)
-    return records
+        for place, (comparison, one) in enumerate(zip(comparisons, judged, strict=True))
+    ]
 
+
+SECONDARY = {"recall": "recall@50", "rerank": "hit@10", "both": "hit@10"}
+"""The metric shown beside the primary one of each stage, with an interval and no verdict."""
 
 IN_SUMMARY = (
     "baseline system stage metric contrast slice primary n seeds difference low high p p_adjusted margin detectable "

@@ -60,7 +60,11 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
         summary = headline(summary)
     stages = [recall, rerank, end_to_end, losses]
     rest = [importance, costs]
-    order = [verdicts, *stages, other_intervals, slices, *rest] if complete else [*stages, *rest, verdicts]
+    order = (
+        [verdicts, *stages, other_intervals, slice_verdicts, slices, *rest]
+        if complete
+        else [*stages, *rest, verdicts]
+    )
     return [section for make in order if (section := make(summary)) is not None]
 
 
@@ -258,7 +262,10 @@ def _comparison_row(comparison: Record) -> tuple[str, ...]:
 
 def verdicts(summary: Record) -> Section | None:
     """Return the comparisons that carry a verdict, the headline of a report."""
-    chosen = sorted((c for c in summary.get("comparisons", ()) if c.get("verdict") is not None), key=_order)
+    judged = [
+        c for c in summary.get("comparisons", ()) if c.get("verdict") is not None and not c.get("slice")
+    ]
+    chosen = sorted(judged, key=_order)
     if not chosen:
         return None
     rows = tuple(
@@ -301,9 +308,42 @@ def sentence(comparison: Record) -> str:
     )
 
 
+def slice_verdicts(summary: Record) -> Section | None:
+    """Return what each modality is worth in every slice: a family of its own."""
+    chosen = [c for c in summary.get("comparisons", ()) if c.get("slice")]
+    if not chosen:
+        return None
+    return Section(
+        "Worth by slice",
+        "A second family: its 95 % intervals hold together for all rows of this table; positive is better.",
+        (
+            "system",
+            "baseline",
+            "stage",
+            "metric",
+            "contrast",
+            "difference",
+            "95 % interval",
+            "n",
+            "p adj.",
+            "verdict",
+        ),
+        tuple(
+            (
+                *_comparison_row(c),
+                figures.count(c.get("n")),
+                figures.probability(c.get("p_adjusted")),
+                figures.verdict(c),
+            )
+            for c in sorted(chosen, key=_order)
+        ),
+        texts=5,
+    )
+
+
 def other_intervals(summary: Record) -> Section | None:
     """Return the comparisons outside the family: intervals, no verdicts."""
-    chosen = [c for c in summary.get("comparisons", ()) if c.get("verdict") is None]
+    chosen = [c for c in summary.get("comparisons", ()) if c.get("verdict") is None and not c.get("slice")]
     if not chosen:
         return None
     return Section(
