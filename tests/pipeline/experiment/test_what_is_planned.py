@@ -58,7 +58,14 @@ def test_rerank_of_one_modality_orders_the_base_candidates_with_and_without_it(m
 def test_both_stages_of_all_modalities(make_study, shop):
     found = plan(make_study, shop, **{"rerank.base_view": True})
     assert found.modalities == ("image", "text")
-    assert names(found, "both") == ["base", "base + image", "base + text", "base + image + text"]
+    assert names(found, "both") == [
+        "random",
+        "popular",
+        "base",
+        "base + image",
+        "base + text",
+        "base + image + text",
+    ]
     assert {"base", "base + image", "base + text", "base + image + text"} <= set(names(found, "recall"))
     reference = {arm.recall.label for arm in found.arms if arm.view == "reference"}
     assert reference == {"Popular | ItemKNN | Dense(image) | Dense(text)"}
@@ -73,7 +80,7 @@ def test_interaction_names_the_base(make_study, shop):
     found = plan(make_study, shop, modalities=["interaction"])
     assert found.modalities == ()
     assert names(found, "recall") == ["random", "popular", "base"]
-    assert names(found, "both") == ["base"]
+    assert names(found, "both") == ["random", "popular", "base"]
     assert not any(arm.system.reads for arm in found.arms)
 
 
