@@ -53,6 +53,26 @@ def _merged_scores(
 
 
 @njit(cache=True, nogil=True)
+def _sort(found: Any, value: Any, tie: Any, count: int) -> None:
+    """Put items in the order of falling value, ties by ``tie``, in place.
+
+    Shell's sort with gaps by Ciura: a few hundred items a list, and it compiles in a tenth of the time of a sort of
+    NumPy's.
+    """
+    for gap in (301, 132, 57, 23, 10, 4, 1):
+        for start in range(gap, count):
+            code, score = found[start], value[start]
+            place = start
+            while place >= gap:
+                other = value[place - gap]
+                if other > score or (other == score and tie[found[place - gap]] < tie[code]):
+                    break
+                found[place], value[place] = found[place - gap], other
+                place -= gap
+            found[place], value[place] = code, score
+
+
+@njit(cache=True, nogil=True)
 def merge(
     item: Any,
     channel_score: Any,
@@ -79,15 +99,14 @@ def merge(
     value = np.empty(n_channels * depth, np.float64)
     for q in range(n_queries):
         count = _merged_scores(item, q, weight, order, mode, rrf_k, quota, slot, found, value)
-        by_tie = np.argsort(tie[found[:count]], kind="mergesort")
-        best = by_tie[np.argsort(-value[:count][by_tie], kind="mergesort")]
+        _sort(found, value, tie, count)
         for place in range(count):
             slot[found[place]] = -1
         taken = min(count, size)
         for place in range(taken):
-            code = found[best[place]]
+            code = found[place]
             out_item[q, place] = code
-            out_score[q, place] = value[best[place]]
+            out_score[q, place] = value[place]
             slot[code] = place
         for c in range(n_channels):
             for k in range(depth):

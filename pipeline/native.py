@@ -6,8 +6,11 @@ default, spinning barriers made LightGBM sixty times slower on busy cores.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
+from collections.abc import Iterator
 
 OPENMP_LIBRARIES = ("faiss", "lightgbm", "torch", "sklearn")
 
@@ -32,8 +35,25 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+_here = threading.local()
+
+
+@contextlib.contextmanager
+def limited(count: int) -> Iterator[None]:
+    """Let ``threads()`` be ``count`` for what this Python thread runs inside."""
+    before = getattr(_here, "limit", 0)
+    _here.limit = count
+    try:
+        yield
+    finally:
+        _here.limit = before
+
+
 def threads() -> int:
-    """Return the thread count in force: ``STAGELENS_THREADS``, else every available core."""
+    """Return the thread count in force: a limit set here, else ``STAGELENS_THREADS``, else every available core."""
+    limit = int(getattr(_here, "limit", 0))
+    if limit:
+        return limit
     value = os.environ.get("STAGELENS_THREADS", "")
     return int(value) if value.isdigit() and int(value) > 0 else available_cores()
 

@@ -168,6 +168,8 @@ class Workbench(Retrieval):
 
     def training_rows(self, recall: Union, groups: Sequence[Recipe]) -> tuple[Rows, Rows]:
         """Return training and valid rows with the columns of all ``groups``; the last pair made is kept."""
+        distinct = {fingerprint(group): group for group in groups}
+        groups = [distinct[key] for key in sorted(distinct)]
         key = fingerprint("rows", recall, groups)
         if self._rows is not None and self._rows[0] == key:
             return self._rows[1], self._rows[2]
@@ -273,8 +275,7 @@ class Workbench(Retrieval):
                 if not own:
                     empty = no_rows(())
                     return recipe.fit(empty, empty, seed=derive(self.seed, "rerank", recipe.label)).save()
-                wanted = {fingerprint(group): group for group in (*groups, *own)}
-                train, valid = self.training_rows(system.recall, [wanted[key] for key in sorted(wanted)])
+                train, valid = self.training_rows(system.recall, (*groups, *own))
                 names = self.columns(own, system.recall)
                 seed = derive(self.seed, "rerank", recipe.label)
                 started = time.perf_counter()
@@ -290,6 +291,10 @@ class Workbench(Retrieval):
             if "lists" in saved.meta:
                 self.lost_counts[system.recall.label] = dict(saved.meta["lists"])
         return self._rerankers[key]
+
+    def has_reranker(self, system: Then) -> bool:
+        """Say whether the store holds the fitted re-ranker of a system."""
+        return (self.store.place("rerank", self.reranker_key(system)) / "meta.json").is_file()
 
     def reranker_key(self, system: Then) -> str:
         """Return the fingerprint of a fitted re-ranker."""

@@ -120,7 +120,7 @@ class MeasureOptions(Options):
     """Independently permuted copies at the recall stage; 19 give the exact rank test at .05."""
     importance: bool = True
     """Feature importance, gain and grouped permutation, on valid."""
-    latency_queries: int = Field(50, ge=0)
+    latency_queries: int = Field(25, ge=0)
     """Single queries timed for the latency percentiles."""
 
     @pydantic.model_validator(mode="after")

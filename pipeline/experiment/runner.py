@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +44,8 @@ from stagelens.pipeline.experiment.summary import (
     primary_metric,
     system_record,
 )
-from stagelens.pipeline.progress import Progress, Silent
+from stagelens.pipeline.native import limited, threads
+from stagelens.pipeline.progress import Progress, Silent, Task
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.store import Store
 from stagelens.pipeline.windows import Window
@@ -226,10 +228,7 @@ class _Run:
             waiting = [arm for arm in plan.arms if isinstance(arm.system, Then)]
             with self.progress.task("re-rankers", len(waiting)) as task:
                 for group in _by_recall(waiting):
-                    groups = _all_groups(group)
-                    for arm in group:
-                        bench.reranker(cast(Then, arm.system), groups)
-                        task.advance()
+                    fit_together(bench, [cast(Then, arm.system) for arm in group], _all_groups(group), task)
 
     # ------------------------------------------------------------ measuring
 
@@ -313,6 +312,25 @@ class _Run:
         if not (self.study.measure.importance and wanted):
             return []
         return importance(bench, cast(Then, arm.system), IMPORTANCE_ROWS)
+
+
+def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe, ...], task: Task) -> None:
+    """Fit the re-rankers of one union side by side, one thread each: trees of this size keep no two cores busy.
+
+    Models do not depend on the number of threads. Rows are built once, before.
+    """
+    missing = [system for system in systems if not bench.has_reranker(system)]
+    if any(cast(Reranker, system.rerank).features for system in missing):
+        bench.training_rows(systems[0].recall, groups)
+
+    def fit(system: Then) -> None:
+        with limited(1):
+            bench.reranker(system, groups)
+
+    with ThreadPoolExecutor(max_workers=threads()) as pool:
+        for done in [pool.submit(fit, system) for system in systems]:
+            done.result()
+            task.advance()
 
 
 def _groups_of(arm: Arm) -> tuple[Recipe, ...]:

@@ -52,7 +52,7 @@ def presets() -> dict[str, Preset]:
         Preset(
             name="ecommerce",
             about="A shop with text and image of its items; text tells more than image.",
-            world=World(),
+            world=World(users=2000),
             seed=20240117,
         ),
     )

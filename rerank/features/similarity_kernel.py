@@ -23,7 +23,8 @@ def similarities(indptr, history, items, vectors, usable, weights, out):  # type
         while place >= indptr[q] and n < longest:  # from the latest item back
             row = history[place]
             if usable[row]:
-                packed[n] = vectors[row]
+                for d in range(width):
+                    packed[n, d] = vectors[row, d]
                 total += weights[n]
                 n += 1
             place -= 1
