@@ -28,15 +28,18 @@ class Killer:
     def task(self, name, total):
         if self.name in name and self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.current = name
-        yield self
-    def advance(self, steps=1):
-        if self.name in self.current:
-            self.left -= 1
-            if self.left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        yield Step(self, name)
     def note(self, text):
         pass
+
+class Step:
+    def __init__(self, killer, name):
+        self.killer, self.name = killer, name
+    def advance(self, steps=1):
+        if self.killer.name in self.name:
+            self.killer.left -= 1
+            if self.killer.left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
 study, out, store, task, steps = sys.argv[1:]
 simulate(
