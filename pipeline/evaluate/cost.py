@@ -104,12 +104,24 @@ def time_queries(call: Callable[[int], object], queries: int, *, warm_up: int = 
     return samples
 
 
-def peak_bytes() -> int:
-    """Return the highest resident memory of this process since the mark was reset; 0 where unknown."""
+def resident_bytes() -> int:
+    """Return the resident memory of this process now; 0 where the system does not say."""
+    return _status("VmRSS:") or 0
+
+
+def _status(field_name: str) -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(field_name):
                 return int(line.split()[1]) * 1024
+    return None
+
+
+def peak_bytes() -> int:
+    """Return the highest resident memory of this process since the mark was reset; 0 where unknown."""
+    peak_here = _status("VmHWM:")
+    if peak_here is not None:
+        return peak_here
     try:
         import resource
     except ImportError:

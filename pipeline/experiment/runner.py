@@ -16,7 +16,7 @@ from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.data.describe import describe
 from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.evaluate.cost import Latency, Phases
+from stagelens.pipeline.evaluate.cost import Latency, Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import slices
 from stagelens.pipeline.experiment.arms import Arm, Plan, plan_of, with_permuted
@@ -120,6 +120,8 @@ class _Run:
     progress: Progress
     phases: Phases
     store: Store
+    loaded_bytes: int = 0
+    """Resident memory once the data set and its windows are there, before any stage works."""
 
     def bench(self, dataset: Dataset, split: Split, plan: Plan, seed: int) -> Workbench:
         protocol = self.study.protocol
@@ -150,6 +152,7 @@ class _Run:
         for seed in self.study.seeds:
             bench = self.bench(dataset, split, plan, seed)
             benches.append(bench)
+            self.loaded_bytes = self.loaded_bytes or resident_bytes()
             self.fit(bench, plan)
             with self.phases("valid"):
                 for arm_key, (ranks, _, _) in self.ranks(bench, plan, bench.windows.valid, True).items():
@@ -200,6 +203,7 @@ class _Run:
             self.store,
             seconds,
         )
+        manifest["loaded_bytes"] = self.loaded_bytes
         with self.phases("write"):
             folder.write(
                 self.study,
@@ -298,7 +302,7 @@ class _Run:
         return {
             "fit_s": fit_s,
             "latency_ms": single,
-            "peak_bytes": max(peaks, default=None),
+            "peak_bytes": max(0, max(peaks) - self.loaded_bytes) if peaks else None,
             "index_bytes": sum(fit.index_bytes for fit in fits),
             "parameters": parameters,
         }
