@@ -448,7 +448,8 @@ def costs(summary: Record) -> Section | None:
         )
     return Section(
         "Costs",
-        "fit: seconds to train; p50, p95, p99: milliseconds for one user; peak memory: of the stage, beyond the loaded data; lower is better.",
+        "fit: seconds to train; p50, p95, p99: milliseconds for one user; peak memory: of the stage, beyond the "
+        "loaded data; lower is better.",
         ("system", "stage", "fit", "p50 ms", "p95 ms", "p99 ms", "peak memory", "index", "parameters"),
         tuple(rows),
         texts=2,
