@@ -81,10 +81,11 @@ def main() -> None:
             phases = {}
             for phase in manifest["phases"]:
                 phases[phase["name"]] = max(phases.get(phase["name"], 0), phase["peak_bytes"])
-            peak = int(manifest["peak_bytes"])
-            peaks.append(peak)
+            total, loaded = int(manifest["peak_bytes"]), int(manifest["loaded_bytes"])
+            peaks.append(total - loaded)
             print(
-                f"{users:,} users x {SIZE}: peak {peak / 2**30:.2f} GiB, {manifest['wall_s']:.0f} s",
+                f"{users:,} users x {SIZE}: {total / 2**30:.2f} GiB at most, {loaded / 2**30:.2f} of it data and "
+                f"windows, stages {(total - loaded) / 2**30:.2f}; {manifest['wall_s']:.0f} s",
                 flush=True,
             )
             print(
