@@ -7,6 +7,8 @@ default, spinning barriers made LightGBM sixty times slower on busy cores.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import sys
 import threading
@@ -79,6 +81,19 @@ def set_threads(count: int | None = None) -> int:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(number)
     return number
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system: a load leaves several times the size of its data behind in the pools.
+
+    Does what the platform can do: the collector, Arrow's pool where it is loaded, and glibc's heap.
+    """
+    gc.collect()
+    if "pyarrow" in sys.modules:
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):  # no glibc: musl has no malloc_trim
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def isolate_lightgbm() -> bool:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stagelens.pipeline.native import release_memory
+
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
 
@@ -58,6 +60,7 @@ class Phases:
         """Measure what runs inside; a phase that raises is measured too."""
         if self._peaks:
             self._peaks[-1] = max(self._peaks[-1], peak_bytes())
+        release_memory()  # what an earlier phase freed is not of this one
         reset_peak()
         self._peaks.append(0)
         wall, cpu = time.perf_counter(), time.process_time()

@@ -44,7 +44,7 @@ from stagelens.pipeline.experiment.summary import (
     primary_metric,
     system_record,
 )
-from stagelens.pipeline.native import limited, threads
+from stagelens.pipeline.native import limited, release_memory, threads
 from stagelens.pipeline.progress import Progress, Silent, Task
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.store import Store
@@ -152,7 +152,9 @@ class _Run:
         for seed in self.study.seeds:
             bench = self.bench(dataset, split, plan, seed)
             benches.append(bench)
-            self.loaded_bytes = self.loaded_bytes or resident_bytes()
+            if not self.loaded_bytes:
+                release_memory()
+                self.loaded_bytes = resident_bytes()
             self.fit(bench, plan)
             with self.phases("valid"):
                 for arm_key, (ranks, _, _) in self.ranks(bench, plan, bench.windows.valid, True).items():

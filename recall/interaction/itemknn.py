@@ -46,7 +46,7 @@ class ItemKNN(Recipe):
 
     neighbours: PositiveInt = 100
     """Neighbours kept of every item."""
-    shrink: NonNegativeFloat = 20.0
+    shrink: NonNegativeFloat = 50.0
     """Added to the product of the norms: similarities that rest on few users count less."""
     weighting: Literal["none", "tf-idf", "bm25"] = "none"
     """``none``: a user has an item or not; else event weights count, and users of many items less."""
