@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -22,6 +22,9 @@ from stagelens.pipeline.core import (
     Rows,
     TrainingData,
 )
+
+if TYPE_CHECKING:
+    from stagelens.pipeline.evaluate.truth import Truth
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -202,6 +205,51 @@ class Reranker(Protocol):
         ...
 
     def load(self, saved: Saved) -> FittedReranker:
+        """Read a saved fit back."""
+        ...
+
+
+class FittedEnsemble(Protocol):
+    """A fitted rule that makes one score of the scores of several members."""
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers."""
+        ...
+
+    def score(self, candidates: Candidates) -> Float32:
+        """Return float32 [Q, K] from the evidence alone; NaN only where no member scored the item.
+
+        The order of the channels never changes the result.
+        """
+        ...
+
+    def save(self) -> Saved:
+        """Return arrays and JSON."""
+        ...
+
+
+class Ensemble(Protocol):
+    """Recipe of late integration: members are the channels of the candidates, their scores the evidence."""
+
+    @property
+    def label(self) -> str:
+        """Shown in tables."""
+        ...
+
+    def fit(
+        self,
+        candidates: Candidates,
+        truth: Truth,
+        valid_candidates: Candidates,
+        valid_truth: Truth,
+        *,
+        seed: int,
+    ) -> FittedEnsemble:
+        """Learn on the label window, choose on valid; fixed rules ignore both."""
+        ...
+
+    def load(self, saved: Saved) -> FittedEnsemble:
         """Read a saved fit back."""
         ...
 

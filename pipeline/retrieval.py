@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from stagelens.pipeline.compose import Union
 from stagelens.pipeline.contracts import Channel, FittedChannel, Saved
-from stagelens.pipeline.core import Bool, Candidates, Dataset, Float32, Int32, Queries
+from stagelens.pipeline.core import (
+    Bool,
+    Candidates,
+    Dataset,
+    Float32,
+    Int32,
+    ModalityTable,
+    Queries,
+    TrainingData,
+)
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.merge import choose_weights, merge_lists, popularity_order
 from stagelens.pipeline.progress import Progress, Silent
@@ -30,12 +39,33 @@ KEPT_FITS = 12
 """Fitted channels in memory at once."""
 
 
+Stage = Literal["recall", "rerank"]
+
+
+@dataclass(frozen=True, eq=False)
+class Treated:
+    """A treated table that takes the place of a modality.
+
+    Attributes:
+        stage: Whose recipes read it.
+        modality: The name it answers to.
+        when: ``fit``: in everything learned or chosen (training rows, valid); ``serve``: on test; or ``both``.
+        table: The table.
+    """
+
+    stage: Stage
+    modality: str
+    when: Literal["fit", "serve", "both"]
+    table: ModalityTable
+
+
 @dataclass(kw_only=True)
 class Retrieval:
     """What recall works with; see the module.
 
     Attributes:
         dataset: With treated modalities under names of their own.
+        treated: Tables that take the place of a modality at one stage, at fit, at serving or both.
         windows: Laid out by the protocol.
         seed: The study seed.
         store: Artefacts and the ledger.
@@ -48,6 +78,7 @@ class Retrieval:
     windows: Windows
     seed: int
     store: Store
+    treated: tuple[Treated, ...] = ()
     block: int = 8192
     progress: Progress = field(default_factory=Silent)
     fit_seconds: dict[str, float] = field(default_factory=dict)
@@ -57,18 +88,33 @@ class Retrieval:
     _weights: dict[Union, tuple[float, ...]] = field(default_factory=dict)
     _fillers: dict[str, Int32] = field(default_factory=dict)
 
-    def _hashes(self, part: Recipe) -> list[str]:
-        return [
-            self.dataset.training(self.windows.test.fit).modality(name).digest for name in sorted(part.reads)
-        ]
+    def side(self, window: Window) -> Literal["fit", "serve"]:
+        """Return ``serve`` for test where tables are treated; valid, which chooses, belongs to fitting."""
+        return "serve" if self.treated and window.name == "test" else "fit"
+
+    def data_of(self, window: Window, stage: Stage) -> TrainingData:
+        """Return what recipes of a stage may see when they fit for a window."""
+        data = self.dataset.training(window.fit)
+        side = self.side(window)
+        tables = {
+            one.modality: one.table
+            for one in self.treated
+            if one.stage == stage and one.when in (side, "both")
+        }
+        return replace(data, modalities={**data.modalities, **tables}) if tables else data
+
+    def hashes(self, part: Recipe, window: Window, stage: Stage) -> list[str]:
+        """Return the digests of the tables that a recipe reads for a window."""
+        data = self.data_of(window, stage)
+        return [data.modality(name).digest for name in sorted(part.reads)]
 
     def fit_key(self, part: Recipe, window: Window) -> str:
         """Return the fingerprint of a channel fitted on the fit window."""
-        place = ("fit", part, window.fit_key)
+        place = ("fit", part, window.fit_key, self.side(window))
         if place not in self._keys:
             seed = self.seed if part.seeded else None
             self._keys[place] = fingerprint(
-                "fit", part, window.fit_key, self._hashes(part), part.inputs(), seed
+                "fit", part, window.fit_key, self.hashes(part, window, "recall"), part.inputs(), seed
             )
         return self._keys[place]
 
@@ -77,7 +123,7 @@ class Retrieval:
         key = self.fit_key(part, window)
         if key not in self._fits:
             channel = cast(Channel, part)
-            data = self.dataset.training(window.fit)
+            data = self.data_of(window, "recall")
             seed = derive(self.seed, "recall", part.label)
             saved = self.store.saved(
                 "fit", f"{part.label} on {window.name}", key, lambda: channel.fit(data, seed=seed).save()

@@ -31,7 +31,7 @@ from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.merge import completed
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
-from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, masked
+from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, Treated, masked
 from stagelens.pipeline.rows import choose_users, informative, joined, no_rows, rows_of
 from stagelens.pipeline.seeds import derive, tie_order
 from stagelens.pipeline.store import LedgerEntry, Store
@@ -87,6 +87,7 @@ class Workbench(Retrieval):
         negatives: int | None = 30,
         block: int = 8192,
         progress: Progress | None = None,
+        treated: tuple[Treated, ...] = (),
     ) -> Workbench:
         """Lay out the windows of a split and open the store."""
         in_force: Refit = resolve_refit(refit, split)
@@ -110,6 +111,7 @@ class Workbench(Retrieval):
             negatives=negatives,
             block=block,
             progress=progress or Silent(),
+            treated=treated,
         )
 
     @property
@@ -130,9 +132,9 @@ class Workbench(Retrieval):
     def group(self, group: Recipe, recall: Union, window: Window) -> FittedFeatureGroup:
         """Return a feature group fitted on the fit window, for candidates of the union."""
         channels = tuple(part.label for part in recall.parts)
-        key = (group, window.fit_key, channels)
+        key = (group, window.fit_key, self.side(window), channels)
         if key not in self._groups:
-            data = self.dataset.training(window.fit)
+            data = self.data_of(window, "rerank")
             made = cast(FeatureGroup, group).fit(
                 data, channels, seed=derive(self.seed, "features", group.label)
             )
@@ -309,7 +311,7 @@ class Workbench(Retrieval):
             system.recall,
             [self.fit_key(part, window) for part in system.recall.parts for window in self.windows.rows],
             [self.fit_key(part, self.windows.valid) for part in system.recall.parts],
-            self._hashes(system.rerank),
+            self.hashes(system.rerank, self.windows.valid, "rerank"),
             rows,
             [self.lost, self.max_rows, self.negatives, None if shown is None else shown.fingerprint()],
             self._columns_key,

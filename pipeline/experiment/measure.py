@@ -143,7 +143,10 @@ def final_lists(bench: Workbench, systems: Sequence[Then], window: Window) -> li
     """Measure the orders of several re-rankers on one union's candidate sets, features computed once for all."""
     recall = systems[0].recall
     base = recall_key(bench, recall, window)
-    keys = [fingerprint("final", base, bench.reranker_key(system)) for system in systems]
+    keys = [
+        fingerprint("final", base, bench.reranker_key(system), bench.hashes(system.rerank, window, "rerank"))
+        for system in systems
+    ]
     absent = [
         place
         for place, key in enumerate(keys)
