@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from stagelens.pipeline.compose import Then, Union, made
 from stagelens.pipeline.core import Dataset, TrainingData
 from stagelens.pipeline.data.knockout import PermuteRows, renamed
 from stagelens.pipeline.errors import ConfigError, nearest
-from stagelens.pipeline.experiment.options import Stage, Study
+from stagelens.pipeline.experiment.options import ProtocolOptions, Stage, Study
 from stagelens.pipeline.recipe import Recipe, load
 from stagelens.pipeline.seeds import derive
 
 View = Literal["catalogue", "reference", "base", "own"]
 Contrast = Literal["worth", "information", "other"]
 PERMUTED, WITHIN = "permuted", "permuted within popularity"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A treatment of one modality at one stage.
+
+    Attributes:
+        stage: Whose recipes read the treated table.
+        modality: Which.
+        when: ``fit``: in all that is learned or chosen; ``serve``: on test; or ``both``.
+        treatment: What is done to the table.
+    """
+
+    stage: Literal["recall", "rerank"]
+    modality: str
+    when: Literal["fit", "serve", "both"]
+    treatment: Recipe
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Conditions under which some arms of a study are fitted and served; the split is always the study's.
+
+    Attributes:
+        protocol: In place of the study's; None: the study's.
+        treatments: Tables that take a modality's place.
+    """
+
+    protocol: ProtocolOptions | None = None
+    treatments: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +61,7 @@ class Arm:
         modalities: Content modalities that are on, treated copies under their own name.
         integration: How they are integrated.
         shown: False for further permuted copies, which serve the rank test alone.
+        variant: Conditions it is fitted and served under, by name; "": the study's own.
     """
 
     name: str
@@ -40,6 +71,7 @@ class Arm:
     modalities: tuple[str, ...] = ()
     integration: Literal["fusion", "ensemble", "none"] = "none"
     shown: bool = True
+    variant: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -63,6 +95,7 @@ class Comparison:
         contrast: ``worth`` (on minus absent), ``information`` (real minus permuted) or ``other``.
         modality: The modality in question, or None.
         copies: Keys of further permuted copies, for the exact rank test.
+        family: Comparisons of one family are judged together; ``primary`` is the study's first.
     """
 
     baseline: tuple[str, str, str]
@@ -71,15 +104,24 @@ class Comparison:
     contrast: Contrast
     modality: str | None = None
     copies: tuple[tuple[str, str, str], ...] = ()
+    family: str = "primary"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study measures and compares."""
+    """What a study measures and compares.
+
+    Attributes:
+        modalities: Content modalities under test.
+        arms: Systems.
+        comparisons: In families.
+        variants: Conditions that arms name, beside the study's own.
+    """
 
     modalities: tuple[str, ...]
     arms: tuple[Arm, ...]
     comparisons: tuple[Comparison, ...]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     def arm(self, key: tuple[str, str, str]) -> Arm:
         """Return the arm of a key."""
@@ -142,7 +184,7 @@ def plan_of(study: Study, dataset: Dataset) -> Plan:
         ConfigError: Unknown modality or recipe, or a part of the wrong role.
     """
     modalities = chosen_modalities(study, dataset)
-    builder = _Builder(study, dataset)
+    builder = Builder(study, dataset)
     if study.stage in ("recall", "both"):
         builder.recall_stage(modalities)
     if study.stage == "rerank":
@@ -156,7 +198,9 @@ def plan_of(study: Study, dataset: Dataset) -> Plan:
     return Plan(modalities, tuple(builder.arms.values()), tuple(builder.comparisons))
 
 
-class _Builder:
+class Builder:
+    """Makes arms and comparisons from a study's options."""
+
     def __init__(self, study: Study, dataset: Dataset) -> None:
         self.study = study
         self.dataset = dataset
@@ -165,25 +209,32 @@ class _Builder:
 
     # ------------------------------------------------------------ parts
 
-    def _part(self, table: Mapping[str, Any], where: str, role: str, **filled: Any) -> Recipe:
+    def part(self, table: Mapping[str, Any], where: str, role: str, **filled: Any) -> Recipe:
+        """Return the recipe of a table of options.
+
+        Raises:
+            ConfigError: Not a recipe of that role.
+        """
         made = load({**table, **filled}, where=where)
         if made.role != role:
             raise ConfigError(f"{where}: {table['use']} is a {made.role or 'recipe'}, expected a {role}")
         return made
 
-    def _channel(self, modality: str) -> Recipe:
+    def channel(self, modality: str) -> Recipe:
+        """Return the recall channel of a modality."""
         filled: dict[str, Any] = {"modality": modality}
         if self.study.recall.content.get("use") == "recall.Dense":
             filled["device"] = self.study.device
-        return self._part(self.study.recall.content, "recall.content", "channel", **filled)
+        return self.part(self.study.recall.content, "recall.content", "channel", **filled)
 
     def union(self, on: Iterable[str], *, base: bool = True) -> Union:
         """Return the recall stage with these modalities on."""
         options = self.study.recall
-        parts = [self._part(part, "recall.base", "channel") for part in options.base] if base else []
-        return self._union([*parts, *(self._channel(name) for name in on)])
+        parts = [self.part(part, "recall.base", "channel") for part in options.base] if base else []
+        return self.merged([*parts, *(self.channel(name) for name in on)])
 
-    def _union(self, parts: list[Recipe]) -> Union:
+    def merged(self, parts: list[Recipe]) -> Union:
+        """Return these channels as a recall stage."""
         options = self.study.recall
         return made(
             Union,
@@ -204,16 +255,17 @@ class _Builder:
                 if hidden and table.get("use") == "rerank.Evidence"
                 else {}
             )
-            groups.append(self._part(table, "rerank.groups", "features", **off))
+            groups.append(self.part(table, "rerank.groups", "features", **off))
         groups += [
-            self._part(self.study.rerank.content, "rerank.content", "features", modality=name) for name in on
+            self.part(self.study.rerank.content, "rerank.content", "features", modality=name) for name in on
         ]
         table = self.study.rerank.reranker
-        return self._part(table, "rerank.reranker", "reranker", features=tuple(groups))
+        return self.part(table, "rerank.reranker", "reranker", features=tuple(groups))
 
     # ------------------------------------------------------------ stages
 
-    def _add(self, arm: Arm) -> tuple[str, str, str]:
+    def add(self, arm: Arm) -> tuple[str, str, str]:
+        """Keep an arm, once; return its key."""
         self.arms.setdefault(arm.key, arm)
         return arm.key
 
@@ -224,11 +276,11 @@ class _Builder:
             name: str, system: Union, on: tuple[str, ...] = (), shown: bool = True
         ) -> tuple[str, str, str]:
             integration: Literal["ensemble", "none"] = "ensemble" if on and len(system.parts) > 1 else "none"
-            return self._add(Arm(name, "recall", "catalogue", system, on, integration, shown))
+            return self.add(Arm(name, "recall", "catalogue", system, on, integration, shown))
 
         metric = f"recall@{self.study.recall.size}"
-        arm("random", self._union([load({"use": "recall.Random"})]))
-        popular = arm("popular", self._union([load({"use": "recall.Popular"})]))
+        arm("random", self.merged([load({"use": "recall.Random"})]))
+        popular = arm("popular", self.merged([load({"use": "recall.Popular"})]))
         base = arm("base", self.union(()))
         if not modalities:
             self.comparisons.append(Comparison(popular, base, metric, "other"))
@@ -263,7 +315,7 @@ class _Builder:
         def arm(name: str, rerank: Recipe, on: tuple[str, ...] = ()) -> tuple[str, str, str]:
             integration: Literal["fusion", "none"] = "fusion" if on else "none"
             name = f"{name} [base list]" if second else name
-            return self._add(Arm(name, "rerank", view, Then(recall=recall, rerank=rerank), on, integration))
+            return self.add(Arm(name, "rerank", view, Then(recall=recall, rerank=rerank), on, integration))
 
         keep = arm("keep order", load({"use": "rerank.KeepOrder"}))
         arm("random order", load({"use": "rerank.RandomOrder"}))
@@ -287,11 +339,11 @@ class _Builder:
         def arm(name: str, on: tuple[str, ...] = ()) -> tuple[str, str, str]:
             recall = self.union(on)
             system = Then(recall=recall, rerank=self.reranker(recall, on))
-            return self._add(Arm(name, "both", "own", system, on, "ensemble" if on else "none"))
+            return self.add(Arm(name, "both", "own", system, on, "ensemble" if on else "none"))
 
         for name in ("random", "popular"):
             channel = load({"use": f"recall.{name.capitalize()}"})
-            self._add(Arm(name, "both", "own", self._union([channel])))
+            self.add(Arm(name, "both", "own", self.merged([channel])))
         base = arm("base")
         for m in modalities:
             self.comparisons.append(Comparison(base, arm(f"base + {m}", (m,)), "ndcg@10", "worth", m))
