@@ -104,6 +104,12 @@ class Windows:
     valid: Window
     test: Window
 
+    def complete(self) -> None:
+        """Make what a window keeps once it is asked for: truth, histories and keys."""
+        for window in (*self.rows, self.valid, self.test):
+            window.queries_at(np.arange(min(1, len(window))))
+            _ = window.key
+
 
 def resolve_refit(refit: Literal["auto", "none", "full", "cross"], split: Split) -> Refit:
     """Return the refit in force: with a real clock ``full``, otherwise ``cross``."""

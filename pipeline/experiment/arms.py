@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from stagelens.pipeline.compose import Then, Union, made
-from stagelens.pipeline.core import Dataset, TrainingData
+from stagelens.pipeline.contracts import Treatment
+from stagelens.pipeline.core import Dataset, ModalityTable, TrainingData
 from stagelens.pipeline.data.knockout import PermuteRows, renamed
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.options import ProtocolOptions, Stage, Study
-from stagelens.pipeline.recipe import Recipe, load
+from stagelens.pipeline.recipe import Recipe, fingerprint, load
+from stagelens.pipeline.retrieval import Treated
 from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.windows import Windows
 
 View = Literal["catalogue", "reference", "base", "own"]
 Contrast = Literal["worth", "information", "other"]
@@ -175,6 +178,29 @@ def with_permuted(dataset: Dataset, data: TrainingData, plan: Plan, *, seed: int
                 dataset = dataset.with_modality(renamed(made, treated(modality, kind, copy)))
                 copy += 1
     return dataset
+
+
+def treated_tables(
+    dataset: Dataset, windows: Windows, conditions: Variant, *, seed: int
+) -> tuple[Treated, ...]:
+    """Return the tables of a variant, each treatment made on the training data alone and once a seed.
+
+    Raises:
+        ConfigError: A treatment changed nothing.
+    """
+    data = dataset.training(windows.valid.input)
+    made: dict[tuple[str, str], ModalityTable] = {}
+    found = []
+    for one in conditions.treatments:
+        place = (one.modality, fingerprint(one.treatment))
+        if place not in made:
+            table = data.modality(one.modality)
+            treatment = cast(Treatment, one.treatment)
+            made[place] = treatment.apply(
+                table, data, seed=derive(seed, "treatment", one.modality, one.treatment.label)
+            )
+        found.append(Treated(one.stage, one.modality, one.when, made[place]))
+    return tuple(found)
 
 
 def plan_of(study: Study, dataset: Dataset) -> Plan:

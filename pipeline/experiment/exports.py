@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 
 
 def export_lists(
-    folder: Path, study: Study, measured: Sequence[Measured], bench: Workbench, progress: Progress
+    folder: Path,
+    study: Study,
+    measured: Sequence[Measured],
+    benches: Mapping[str, Workbench],
+    progress: Progress,
 ) -> None:
     """Write the test lists of every shown arm, first seed, block by block."""
     shown = [one for one in measured if one.arm.shown]
     with progress.task("exported lists", len(shown)) as task:
         if study.output.trec:
-            _qrels(folder / "trec" / "qrels.txt", bench)
+            _qrels(folder / "trec" / "qrels.txt", next(iter(benches.values())))
         writer: Any = None
         try:
             for one in shown:
-                for lists in final_candidates(one, bench):
+                for lists in final_candidates(one, bench := benches[one.arm.variant]):
                     frame = lists.to_frame(bench.dataset.users, bench.dataset.items)
                     if study.output.trec:
                         _trec(folder / "trec", one, frame)

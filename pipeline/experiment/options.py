@@ -16,6 +16,7 @@ from stagelens.pipeline.recipe import explain
 
 Stage = Literal["recall", "rerank", "both"]
 Window = Literal["train", "train+valid"]
+Kind = Literal["stages"]
 
 
 class Options(BaseModel):
@@ -166,6 +167,8 @@ class OutputOptions(Options):
 class Study(Options):
     """A whole study. ``Study.load`` reads a preset, a file and overrides."""
 
+    kind: Kind = "stages"
+    """What the study asks: what each stage did, who gets the credit, fusion or ensemble, knock-outs."""
     name: str = "simulate"
     """Start of the run folder's name."""
     stage: Stage = "both"

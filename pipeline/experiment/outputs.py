@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from stagelens.pipeline.compose import Then
-from stagelens.pipeline.core import Dataset, Split
+from stagelens.pipeline.core import Dataset, ModalityTable, Split
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.cost import Phases
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.summary import Measured, losses_of, user_rows
+from stagelens.pipeline.experiment.summary import Finished, Measured, losses_of, user_rows
 from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import dump, fingerprint
 from stagelens.pipeline.store import Store, write_text
@@ -46,8 +46,16 @@ def study_fingerprint(study: Study, plan: Plan, dataset: Dataset, split: Split) 
     """
     options = study.model_dump(mode="json", exclude={"name", "device", "block", "output"})
     options["data"].pop("path")
-    arms = [[*arm.key, arm.system, arm.system.inputs()] for arm in plan.arms]
-    return fingerprint("study", options, arms, dataset.name, dataset.hashes(), split.fingerprint())
+    arms = [[*arm.key, arm.system, arm.system.inputs(), arm.variant] for arm in plan.arms]
+    variants = {
+        name: [
+            None if one.protocol is None else one.protocol.model_dump(mode="json"),
+            [[a.stage, a.modality, a.when, a.treatment] for a in one.treatments],
+        ]
+        for name, one in plan.variants.items()
+    }
+    hashes = (dataset.name, dataset.hashes(), split.fingerprint())
+    return fingerprint("study", options, arms, variants, *hashes)
 
 
 def count_opening(store: Store, split: Split, key: str) -> int:
@@ -92,19 +100,17 @@ class RunFolder:
 
     def write(
         self,
-        study: Study,
+        finished: Finished,
         summary: Mapping[str, Any],
         manifest: Mapping[str, Any],
-        records: Sequence[Mapping[str, Any]],
-        measured: Mapping[tuple[str, str, str], Measured],
-        truth: Truth,
-        dataset: Dataset,
         split: Split,
-        bench: Workbench,
+        benches: Mapping[tuple[str, int], Workbench],
         progress: Progress,
     ) -> None:
         """Write every file beside the folder, then move it into place."""
         import pandas as pd
+
+        study, measured = finished.study, list(finished.measured.values())
 
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         for left in self.path.parent.glob(f".{self.path.name}.*.partial"):
@@ -117,14 +123,17 @@ class RunFolder:
                 json.dumps(manifest, indent=1, default=str), encoding="utf-8"
             )
             (partial / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-            pd.DataFrame(list(records)).to_parquet(partial / "comparisons.parquet", index=False)
+            pd.DataFrame(finished.records).to_parquet(partial / "comparisons.parquet", index=False)
             write_measurements(
-                partial / "measurements.parquet", list(measured.values()), truth, dataset, split, study
+                partial / "measurements.parquet", measured, finished.truth, finished.dataset, split, study
             )
             if study.output.candidates or study.output.trec:
                 from stagelens.pipeline.experiment.exports import export_lists
 
-                export_lists(partial, study, list(measured.values()), bench, progress)
+                first = {
+                    variant: bench for (variant, seed), bench in benches.items() if seed == study.seeds[0]
+                }
+                export_lists(partial, study, measured, first, progress)
             if self.path.is_dir():
                 for file in sorted(partial.rglob("*")):
                     if file.is_file():
@@ -201,52 +210,57 @@ def write_measurements(
 
 
 def manifest_of(
-    study: Study,
-    dataset: Dataset,
+    finished: Finished,
     split: Split,
-    plan: Plan,
-    benches: Sequence[Workbench],
-    measured: Mapping[tuple[str, str, str], Measured],
-    valid: Mapping[tuple[str, str, str], float],
-    margins: Mapping[tuple[str, str, str], float],
+    benches: Mapping[tuple[str, int], Workbench],
     opened: int,
     phases: Phases,
     store: Store,
     estimate_s: float,
 ) -> dict[str, Any]:
     """Return ``manifest.json``: what was made from what, by which versions, at what cost."""
-    bench, truth = benches[0], benches[0].windows.test.truth
+    study, plan, measured = finished.study, finished.plan, finished.measured
+    first = {variant: bench for (variant, seed), bench in benches.items() if seed == study.seeds[0]}
     return {
         "versions": {name: version for name in LIBRARIES if (version := _version(name))},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "seeds": list(study.seeds),
-        "dataset": dataset.hashes(),
+        "dataset": finished.dataset.hashes(),
         "split": {
             "kind": split.kind,
             "hash": split.fingerprint(),
-            "refit": bench.windows.refit,
+            "refit": next(iter(first.values())).windows.refit,
             "history": len(split.history),
             "labels": len(split.labels),
             "valid": len(split.valid),
             "test": len(split.test),
         },
-        "treatments": _treatments(dataset, benches),
+        "variants": {name: bench.windows.refit for name, bench in first.items() if name},
+        "treatments": _treatments(finished.dataset, benches),
         "test_opened": opened,
-        "valid": {"/".join(key): value for key, value in valid.items()},
-        "best_interaction_only": _best(plan, valid),
-        "margins": {"/".join(key): value for key, value in margins.items()},
+        "valid": {"/".join(key): value for key, value in finished.valid.items()},
+        "best_interaction_only": _best(plan, finished.valid),
+        "margins": {"/".join(key): value for key, value in finished.margins.items()},
         "weights": {
-            arm.recall.label: dict(
-                zip([part.label for part in arm.recall.parts], bench.weights(arm.recall), strict=True)
+            under(arm.recall.label, arm.variant): dict(
+                zip(
+                    [part.label for part in arm.recall.parts],
+                    first[arm.variant].weights(arm.recall),
+                    strict=True,
+                )
             )
             for arm in plan.arms
         },
         "lists": {"/".join(key): one.sets[0].digest for key, one in measured.items()},
-        "training_lists": bench.lost_counts,
-        "rerankers": _rerankers(plan, benches),
+        "training_lists": {
+            under(label, variant): counts
+            for variant, bench in first.items()
+            for label, counts in bench.lost_counts.items()
+        },
+        "rerankers": _rerankers(plan, study.seeds, benches),
         "losses_by_interaction": {
-            "/".join(key): losses_of(one, truth)[0].weighted() for key, one in measured.items()
+            "/".join(key): losses_of(one, finished.truth)[0].weighted() for key, one in measured.items()
         },
         "systems": {"/".join(arm.key): dump(arm.system) for arm in plan.arms},
         "estimate_s": estimate_s,
@@ -263,6 +277,11 @@ def manifest_of(
     }
 
 
+def under(label: str, variant: str) -> str:
+    """Return a label with the variant it holds under."""
+    return f"{label} [{variant}]" if variant else label
+
+
 def _best(plan: Plan, valid: Mapping[tuple[str, str, str], float]) -> dict[str, str]:
     """Return the best interaction-only system of every stage, chosen on valid."""
     found: dict[str, str] = {}
@@ -273,35 +292,38 @@ def _best(plan: Plan, valid: Mapping[tuple[str, str, str], float]) -> dict[str, 
     return found
 
 
-def _rerankers(plan: Plan, benches: Sequence[Workbench]) -> dict[str, list[str]]:
+def _rerankers(
+    plan: Plan, seeds: Sequence[int], benches: Mapping[tuple[str, int], Workbench]
+) -> dict[str, list[str]]:
     """Return how training ended, by arm, one note a seed: its spread is the spread of early stopping."""
     found: dict[str, list[str]] = {}
     for arm in plan.arms:
         if isinstance(arm.system, Then):
-            notes = [getattr(bench.reranker(arm.system), "meta", {}).get("note") for bench in benches]
+            models = [benches[arm.variant, seed].reranker(arm.system) for seed in seeds]
+            notes = [getattr(model, "meta", {}).get("note") for model in models]
             if all(notes):
                 found["/".join(arm.key)] = [str(note) for note in notes]
     return found
 
 
-def _treatments(dataset: Dataset, benches: Sequence[Workbench]) -> list[dict[str, Any]]:
+def _treatments(dataset: Dataset, benches: Mapping[tuple[str, int], Workbench]) -> list[dict[str, Any]]:
     from stagelens.pipeline.data.knockout import fixed_points
 
-    found = []
-    for bench in benches:
+    found: list[dict[str, Any]] = []
+
+    def entry(name: str, base: str, seed: int, table: ModalityTable, **more: str) -> None:
+        before = dataset.modalities[base]
+        hashes = {"before": before.digest, "after": table.digest}
+        same = float(fixed_points(before, table))
+        found.append({"name": name, "seed": seed, **hashes, "fixed_points": same, **more})
+
+    for (variant, seed), bench in benches.items():
         for name, table in bench.dataset.modalities.items():
             base, mark, _ = name.partition("~")
-            if mark and base in dataset.modalities:
-                before = dataset.modalities[base]
-                found.append(
-                    {
-                        "name": name,
-                        "seed": bench.seed,
-                        "before": before.digest,
-                        "after": table.digest,
-                        "fixed_points": float(fixed_points(before, table)),
-                    }
-                )
+            if mark and base in dataset.modalities and not variant:
+                entry(name, base, seed, table)
+        for one in bench.treated:
+            entry(variant, one.modality, seed, one.table, stage=one.stage, when=one.when)
     return found
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.cost import Latency, Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import slices
-from stagelens.pipeline.experiment.arms import Arm, Plan, plan_of, with_permuted
+from stagelens.pipeline.experiment.arms import Arm, Plan, Variant, plan_of, treated_tables, with_permuted
 from stagelens.pipeline.experiment.estimate import estimate_seconds
 from stagelens.pipeline.experiment.measure import (
     CandidateSet,
@@ -38,6 +38,7 @@ from stagelens.pipeline.experiment.outputs import (
 )
 from stagelens.pipeline.experiment.summary import (
     IN_SUMMARY,
+    Finished,
     Measured,
     comparison_records,
     margin_of,
@@ -47,6 +48,7 @@ from stagelens.pipeline.experiment.summary import (
 from stagelens.pipeline.native import limited, release_memory, threads
 from stagelens.pipeline.progress import Progress, Silent, Task
 from stagelens.pipeline.recipe import Recipe, fingerprint
+from stagelens.pipeline.retrieval import Treated
 from stagelens.pipeline.store import Store
 from stagelens.pipeline.windows import Window
 from stagelens.pipeline.workbench import Workbench
@@ -92,8 +94,10 @@ def simulate(
         raise ConfigError(
             "Two seeds give no usable interval over seeds: run one, for these fitted systems, or three or more"
         )
-    run = _Run(study, progress or Silent(), Phases(), Store(store or default_store()))
-    with run.phases("load"):
+    kind = KINDS[study.kind]
+    phases, artefacts = Phases(), Store(store or default_store())
+    progress = progress or Silent()
+    with phases("load"):
         dataset = open_dataset(
             study.data.path,
             positive=study.data.positive,
@@ -103,32 +107,69 @@ def simulate(
             user_columns=study.data.user_columns,
         )
         split = make_split(dataset, study.data.split, seed=study.data.split_seed)
-        plan = plan_of(study, dataset)
+        plan = kind.plan(study, dataset)
         key = study_fingerprint(study, plan, dataset, split)
         folder = RunFolder.of(out, study.name, key)
     for note in (*dataset.notes, *split.notes):
-        run.progress.note(note)
+        progress.note(note)
     seconds = estimate_seconds(study, plan, dataset, split)
     if seconds > 2:
-        run.progress.note(f"{len(plan.arms)} systems, about {seconds:.0f} s if nothing is in the store yet")
-    return run.finish(dataset, split, plan, key, folder, seconds)
+        progress.note(f"{len(plan.arms)} systems, about {seconds:.0f} s if nothing is in the store yet")
+    run = _Run(study, dataset, split, plan, progress, phases, artefacts)
+    return run.finish(kind, key, folder, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of study: what it measures, and what it makes of the measurements.
+
+    Attributes:
+        plan: Lays out arms and comparisons.
+        blocks: Returns blocks that the summary holds beside the systems and comparisons, by name.
+    """
+
+    plan: Callable[[Study, Dataset], Plan]
+    blocks: Callable[[Finished], dict[str, Any]] | None = None
+
+
+KINDS = {
+    "stages": Kind(plan_of),
+}
 
 
 @dataclass
 class _Run:
     study: Study
+    dataset: Dataset
+    split: Split
+    plan: Plan
     progress: Progress
     phases: Phases
     store: Store
+    benches: dict[tuple[str, int], Workbench] = field(default_factory=dict)
+    """By variant and seed."""
     loaded_bytes: int = 0
     """Resident memory once the data set and its windows are there, before any stage works."""
 
-    def bench(self, dataset: Dataset, split: Split, plan: Plan, seed: int) -> Workbench:
-        protocol = self.study.protocol
-        treated = with_permuted(dataset, dataset.training(split.train), plan, seed=seed)
-        return Workbench.of(
-            treated,
-            split,
+    def bench(self, variant: str, seed: int) -> Workbench:
+        """Return the workbench of a variant, made when first asked for."""
+        place = (variant, seed)
+        if place not in self.benches:
+            conditions = self.plan.variants.get(variant, Variant())
+            if variant and conditions.protocol is None:
+                own = self.bench("", seed)
+                treated = treated_tables(own.dataset, own.windows, conditions, seed=seed)
+                self.benches[place] = under_treatment(own, treated)
+            else:
+                self.benches[place] = self._laid_out(conditions, seed)
+        return self.benches[place]
+
+    def _laid_out(self, conditions: Variant, seed: int) -> Workbench:
+        protocol = conditions.protocol or self.study.protocol
+        dataset = with_permuted(self.dataset, self.dataset.training(self.split.train), self.plan, seed=seed)
+        bench = Workbench.of(
+            dataset,
+            self.split,
             seed=seed,
             store=self.store,
             refit=protocol.refit,
@@ -142,96 +183,89 @@ class _Run:
             block=self.study.block,
             progress=self.progress,
         )
+        treated = treated_tables(dataset, bench.windows, conditions, seed=seed)
+        return under_treatment(bench, treated) if treated else bench
 
-    def finish(
-        self, dataset: Dataset, split: Split, plan: Plan, key: str, folder: RunFolder, seconds: float
-    ) -> Result:
+    def arms_of(self, variant: str) -> list[Arm]:
+        """Return the arms under a variant."""
+        return [arm for arm in self.plan.arms if arm.variant == variant]
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants that arms name, in order."""
+        return list(dict.fromkeys(arm.variant for arm in self.plan.arms))
+
+    def finish(self, kind: Kind, key: str, folder: RunFolder, seconds: float) -> Result:
         """Fit and choose, fix margins, open test, judge, write."""
-        benches = []
+        study, plan, dataset, split = self.study, self.plan, self.dataset, self.split
         valid: dict[Key, list[float]] = {}
-        for seed in self.study.seeds:
-            bench = self.bench(dataset, split, plan, seed)
-            benches.append(bench)
-            if not self.loaded_bytes:
-                release_memory()
-                self.loaded_bytes = resident_bytes()
-            self.fit(bench, plan)
-            with self.phases("valid"):
-                for arm_key, (ranks, _, _) in self.ranks(bench, plan, bench.windows.valid, True).items():
-                    truth = bench.windows.valid.truth
-                    value = float(measure(ranks, truth, [primary_metric(plan.arm(arm_key))]).mean())
-                    valid.setdefault(arm_key, []).append(value)
+        for seed in study.seeds:
+            for variant in self.variants:
+                bench = self.bench(variant, seed)
+                if not self.loaded_bytes:
+                    bench.windows.complete()
+                    release_memory()
+                    self.loaded_bytes = resident_bytes()
+                arms = self.arms_of(variant)
+                self.fit(bench, arms)
+                with self.phases("valid"):
+                    window = bench.windows.valid
+                    asked = [arm for arm in arms if arm.key in plan.asked_on_valid()]
+                    for arm_key, (ranks, _, _) in self.ranks(bench, asked, window).items():
+                        value = float(
+                            measure(ranks, window.truth, [primary_metric(plan.arm(arm_key))]).mean()
+                        )
+                        valid.setdefault(arm_key, []).append(value)
         means = {key: float(np.mean(values)) for key, values in valid.items()}
-        margins = {key: margin_of(self.study.measure.margin, mean) for key, mean in means.items()}
+        margins = {key: margin_of(study.measure.margin, mean) for key, mean in means.items()}
         opened = count_opening(self.store, split, key)
-        measured = self.measure(benches, plan)
-        truth = benches[0].windows.test.truth
+        measured = self.measure()
+        truth = self.bench(self.variants[0], study.seeds[0]).windows.test.truth
         with self.phases("judge"):
             degree = split.train.item_degree()
             present = {name: table.present for name, table in dataset.modalities.items()}
             parts = slices(truth, split.train.user_degree(), degree, present)
             systems = [
-                system_record(one, truth, self.study.measure, degree, parts)
+                system_record(one, truth, study.measure, degree, parts)
                 for one in measured.values()
                 if one.arm.shown
             ]
-            records = comparison_records(plan, measured, margins, truth, self.study.measure, parts)
-        statistics = describe(dataset, split)
+            records = comparison_records(plan, measured, margins, truth, study.measure, parts)
+            finished = Finished(study, dataset, plan, measured, means, margins, truth, parts, records)
+            blocks = kind.blocks(finished) if kind.blocks else {}
         summary = {
             "schema_version": SCHEMA_VERSION,
-            "name": self.study.name,
+            "name": study.name,
+            "kind": study.kind,
             "fingerprint": key,
             "dataset": {
                 "name": dataset.name,
                 "hashes": {**dataset.hashes(), "split": split.fingerprint()},
-                "statistics": statistics,
+                "statistics": describe(dataset, split),
                 "notes": [*dataset.notes, *split.notes],
             },
             "systems": systems,
             "comparisons": [{name: record[name] for name in IN_SUMMARY} for record in records],
+            **blocks,
             "manifest": str(folder.path / "manifest.json"),
         }
-        manifest = manifest_of(
-            self.study,
-            dataset,
-            split,
-            plan,
-            benches,
-            measured,
-            means,
-            margins,
-            opened,
-            self.phases,
-            self.store,
-            seconds,
-        )
+        manifest = manifest_of(finished, split, self.benches, opened, self.phases, self.store, seconds)
         manifest["loaded_bytes"] = self.loaded_bytes
         with self.phases("write"):
-            folder.write(
-                self.study,
-                summary,
-                manifest,
-                records,
-                measured,
-                truth,
-                dataset,
-                split,
-                benches[0],
-                self.progress,
-            )
+            folder.write(finished, summary, manifest, split, self.benches, self.progress)
         return Result(folder.path, summary, manifest)
 
     # ------------------------------------------------------------ fitting, on train and valid
 
-    def fit(self, bench: Workbench, plan: Plan) -> None:
+    def fit(self, bench: Workbench, arms: Sequence[Arm]) -> None:
         """Fit every recall and re-ranker, choose weights: nothing here reads test."""
         with self.phases("recall fits and lists"):
-            for arm in plan.arms:
+            for arm in arms:
                 bench.weights(arm.recall)
                 for part in arm.recall.parts:
                     bench.lists(part, bench.windows.valid, arm.recall.size)
         with self.phases("re-ranker fits"):
-            waiting = [arm for arm in plan.arms if isinstance(arm.system, Then)]
+            waiting = [arm for arm in arms if isinstance(arm.system, Then)]
             with self.progress.task("re-rankers", len(waiting)) as task:
                 for group in _by_recall(waiting):
                     fit_together(bench, [cast(Then, arm.system) for arm in group], _all_groups(group), task)
@@ -239,10 +273,9 @@ class _Run:
     # ------------------------------------------------------------ measuring
 
     def ranks(
-        self, bench: Workbench, plan: Plan, window: Window, on_valid: bool
+        self, bench: Workbench, wanted: Sequence[Arm], window: Window
     ) -> dict[Key, tuple[Any, CandidateSet, Any]]:
         """Return for each arm its ranks, the candidate set it ordered, and its exposure, on one window."""
-        wanted = [arm for arm in plan.arms if not on_valid or arm.key in plan.asked_on_valid()]
         found: dict[Key, tuple[Any, CandidateSet, Any]] = {}
         for arm in wanted:
             if isinstance(arm.system, Union):
@@ -255,16 +288,21 @@ class _Run:
                 found[arm.key] = (final.ranks, one, final.exposure)
         return {arm.key: found[arm.key] for arm in wanted}
 
-    def measure(self, benches: Sequence[Workbench], plan: Plan) -> dict[Key, Measured]:
+    def measure(self) -> dict[Key, Measured]:
         """Open test and measure every arm for every seed."""
         by_seed = []
-        for bench in benches:
+        for seed in self.study.seeds:
+            found: dict[Key, tuple[Any, CandidateSet, Any]] = {}
             with self.phases("test"):
-                by_seed.append(self.ranks(bench, plan, bench.windows.test, False))
+                for variant in self.variants:
+                    bench = self.bench(variant, seed)
+                    found |= self.ranks(bench, self.arms_of(variant), bench.windows.test)
+            by_seed.append(found)
+        first = self.study.seeds[0]
         with self.phases("costs"):
-            costs = {arm.key: self.cost(benches[0], arm) for arm in plan.arms}
+            costs = {arm.key: self.cost(self.bench(arm.variant, first), arm) for arm in self.plan.arms}
         with self.phases("importance"):
-            leaned = {arm.key: self.importance(benches[0], arm, plan) for arm in plan.arms}
+            leaned = {arm.key: self.importance(self.bench(arm.variant, first), arm) for arm in self.plan.arms}
         return {
             arm.key: Measured(
                 arm,
@@ -274,7 +312,7 @@ class _Run:
                 costs[arm.key],
                 leaned[arm.key],
             )
-            for arm in plan.arms
+            for arm in self.plan.arms
         }
 
     def cost(self, bench: Workbench, arm: Arm) -> dict[str, Any]:
@@ -309,15 +347,31 @@ class _Run:
             "parameters": parameters,
         }
 
-    def importance(self, bench: Workbench, arm: Arm, plan: Plan) -> list[dict[str, Any]]:
+    def importance(self, bench: Workbench, arm: Arm) -> list[dict[str, Any]]:
         """Return gain and grouped permutation importance on valid, for the re-rankers that read the most."""
-        rivals = [other for other in plan.arms if other.stage == "rerank" and other.view == arm.view]
+        rivals = [other for other in self.plan.arms if other.stage == "rerank" and other.view == arm.view]
         most = max((len(other.modalities) for other in rivals), default=0)
-        real = set(arm.modalities) <= set(plan.modalities)
+        real = set(arm.modalities) <= set(self.plan.modalities)
         wanted = arm.stage == "rerank" and len(arm.modalities) == most and real and bool(_groups_of(arm))
         if not (self.study.measure.importance and wanted):
             return []
         return importance(bench, cast(Then, arm.system), IMPORTANCE_ROWS)
+
+
+def under_treatment(bench: Workbench, treated: tuple[Treated, ...]) -> Workbench:
+    """Return a workbench on the same windows and store in which these tables take a modality's place."""
+    return Workbench(
+        dataset=bench.dataset,
+        windows=bench.windows,
+        seed=bench.seed,
+        store=bench.store,
+        treated=treated,
+        block=bench.block,
+        progress=bench.progress,
+        lost=bench.lost,
+        max_rows=bench.max_rows,
+        negatives=bench.negatives,
+    )
 
 
 def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe, ...], task: Task) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from stagelens.pipeline.core import Bool, Float64, Int32, Int64
+from stagelens.pipeline.core import Bool, Dataset, Float64, Int32, Int64
 from stagelens.pipeline.evaluate.corrections import benjamini_hochberg, holm
 from stagelens.pipeline.evaluate.lists import value_hit
 from stagelens.pipeline.evaluate.losses import CLASSES, Losses, partition
@@ -20,7 +20,7 @@ from stagelens.pipeline.evaluate.slices import Slice, slice_contributions, slice
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet
-from stagelens.pipeline.experiment.options import MeasureOptions, read_margin
+from stagelens.pipeline.experiment.options import MeasureOptions, Study, read_margin
 
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""
@@ -45,6 +45,33 @@ class Measured:
     exposure: Int64
     cost: Mapping[str, Any] = field(default_factory=dict)
     importance: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A study after measuring and judging: what blocks, reports and files are made from.
+
+    Attributes:
+        study: Its options.
+        dataset: Untreated.
+        plan: Arms, comparisons, variants.
+        measured: Every arm on test.
+        valid: Mean of the primary metric on valid, for arms asked there.
+        margins: Smallest effect that matters, for the same arms, in metric units.
+        truth: The held-out pairs of test.
+        parts: Slices.
+        records: Entries of ``comparisons.parquet``.
+    """
+
+    study: Study
+    dataset: Dataset
+    plan: Plan
+    measured: Mapping[tuple[str, str, str], Measured]
+    valid: Mapping[tuple[str, str, str], float]
+    margins: Mapping[tuple[str, str, str], float]
+    truth: Truth
+    parts: Sequence[Slice]
+    records: list[dict[str, Any]]
 
 
 def primary_metric(arm: Arm) -> str:
@@ -175,7 +202,7 @@ def comparison_records(
 ) -> list[dict[str, Any]]:
     """Return the entries of ``comparisons``, with more for the file.
 
-    Three sets: the family of all comparisons on their primary metrics, with verdicts; a second family, every
+    The plan's families, each judged together on the primary metrics, with verdicts; a family of every primary
     ``worth`` in every slice; and the secondary metrics, each by itself, with an interval and no verdict.
     """
 
@@ -186,18 +213,23 @@ def comparison_records(
         ]
         return sides[0] - sides[1]
 
-    family = [Paired(differences(c, c.metric), margins[c.baseline]) for c in plan.comparisons]
-    judged = judge(family, truth, alpha=options.alpha, draws=options.draws)
-    records = _records(plan.comparisons, judged, primary=True)
-    for comparison, record in zip(plan.comparisons, records, strict=True):
-        record["p_rank"] = _rank_p(comparison, measured, truth)
-    sliced = [(c, part) for c in plan.comparisons if c.contrast == "worth" for part in parts]
+    records: list[dict[str, Any]] = []
+    for family in dict.fromkeys(c.family for c in plan.comparisons):
+        members = [c for c in plan.comparisons if c.family == family]
+        paired = [Paired(differences(c, c.metric), margins[c.baseline]) for c in members]
+        judged = judge(paired, truth, alpha=options.alpha, draws=options.draws)
+        made = _records(members, judged, primary=family == "primary")
+        for comparison, record in zip(members, made, strict=True):
+            record["p_rank"] = _rank_p(comparison, measured, truth)
+        records += made
+    first = [c for c in plan.comparisons if c.family == "primary"]
+    sliced = [(c, part) for c in first if c.contrast == "worth" for part in parts]
     filled = [(c, part) for c, part in sliced if part.pairs.any()]
     second = [Paired(differences(c, c.metric, part), margins[c.baseline], part.pairs) for c, part in filled]
     judged = judge(second, truth, alpha=options.alpha, draws=options.draws)
     for (comparison, part), one in zip(filled, judged, strict=True):
         records += _records([comparison], [one], primary=False, part=part)
-    for comparison in plan.comparisons:
+    for comparison in first:
         metric = SECONDARY[comparison.system[0]]
         [one] = judge(
             [Paired(differences(comparison, metric), math.nan)], truth, alpha=options.alpha, draws=999
@@ -249,6 +281,7 @@ def _records(
             "p_bh": _known(float(bh_p[place])),
             "p_rank": None,
             "view": comparison.system[1],
+            "family": comparison.family if part is None else "slices",
         }
         for place, (comparison, one) in enumerate(zip(comparisons, judged, strict=True))
     ]
