@@ -18,8 +18,8 @@ from stagelens.recall.devices import Device
 from stagelens.recall.queries import Mean, UserVectors
 
 if TYPE_CHECKING:
-    from stagelens.recall.content import Layout
     from stagelens.recall.index import Index
+    from stagelens.recall.layout import Layout
 
 Similarity = Literal["cosine", "dot"]
 NO_QUERY = 1e-6
@@ -106,8 +106,9 @@ class Dense(Recipe):
                 demanded.
             MissingExtra: An approximate index without FAISS.
         """
-        from stagelens.recall.content import laid_out, prepared
-        from stagelens.recall.gather import normalise
+        from stagelens.pipeline.data.content import prepared
+        from stagelens.pipeline.gather import normalise
+        from stagelens.recall.layout import laid_out
 
         source: FittedVectors | None = None
         if self.vectors is not None:
@@ -131,8 +132,8 @@ class Dense(Recipe):
 
     def load(self, saved: Saved) -> FittedChannel:
         """Read a saved fit back."""
-        from stagelens.recall.content import Layout
         from stagelens.recall.index import restore
+        from stagelens.recall.layout import Layout
 
         arrays = saved.arrays
         layout = Layout.of(arrays["vectors"], arrays["position"], arrays["members_at"], arrays["member"])
@@ -210,7 +211,7 @@ class FittedDense:
 
     def query(self, queries: Queries) -> tuple[Float32, Int32]:
         """Return the vectors the index is asked with: float32 [V, D] and the query row of each, int32 [V]."""
-        from stagelens.recall.gather import normalise, some_rows
+        from stagelens.pipeline.gather import normalise, some_rows
 
         if self.source is not None:
             vectors, owner = self.source.query(queries)
@@ -244,7 +245,7 @@ class FittedDense:
         return self._scores(*self.query(queries), items)
 
     def _scores(self, vectors: Float32, owner: Int32, items: Int32) -> Float32:
-        from stagelens.recall.gather import dots
+        from stagelens.pipeline.gather import dots
 
         out = np.full(items.shape, np.nan, np.float32)
         if not len(vectors):

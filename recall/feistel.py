@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from stagelens.pipeline.core import PADDING, Float32, Int32, Lists
-from stagelens.recall.threads import over_rows
+from stagelens.pipeline.threads import over_rows
 
 ROUNDS = 6
 _A, _B, _C = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from stagelens.pipeline.core import Float32, Int32, Lists
-from stagelens.recall.threads import over_rows
+from stagelens.pipeline.threads import over_rows
 
 ROUNDS = 8
 """Rounds of assignment; small histories settle in two or three."""

@@ -39,7 +39,7 @@ class Mean(UserVectors):
 
     def vectors(self, history: Lists, table: Float32, position: Int32) -> tuple[Float32, Int32]:
         """Return one vector a query."""
-        from stagelens.recall.gather import pooled
+        from stagelens.pipeline.gather import pooled
 
         return pooled(history, table, position)
 
@@ -53,7 +53,7 @@ class Decayed(UserVectors):
 
     def vectors(self, history: Lists, table: Float32, position: Int32) -> tuple[Float32, Int32]:
         """Return one vector a query."""
-        from stagelens.recall.gather import pooled
+        from stagelens.pipeline.gather import pooled
 
         return pooled(history, table, position, decay=0.5 ** (1.0 / self.half_life))
 
@@ -67,7 +67,7 @@ class LastN(UserVectors):
 
     def vectors(self, history: Lists, table: Float32, position: Int32) -> tuple[Float32, Int32]:
         """Return one vector a query."""
-        from stagelens.recall.gather import pooled
+        from stagelens.pipeline.gather import pooled
 
         return pooled(history, table, position, limit=self.n)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stagelens.pipeline.core import PADDING, Bool, Float32, Float64, Int32, Int64, Lists
-from stagelens.recall.content import Layout
-from stagelens.recall.gather import dots
+from stagelens.pipeline.gather import dots
 from stagelens.recall.index import Index
+from stagelens.recall.layout import Layout
 from stagelens.recall.seen import top_groups
 
 MARGIN = 8

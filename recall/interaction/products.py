@@ -19,8 +19,8 @@ import numpy as np
 from numba import njit
 
 from stagelens.pipeline.core import Float32, Int32, Int64, Lists
+from stagelens.pipeline.threads import over_rows
 from stagelens.recall.seen import top
-from stagelens.recall.threads import over_rows
 
 BUFFER = 1 << 22
 """Entries of the product held at once (8 bytes each), at least one row."""

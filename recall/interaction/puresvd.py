@@ -92,7 +92,7 @@ class FittedPureSVD:
 
     def query(self, queries: Queries) -> tuple[Float32, Int32]:
         """Return the folded-in histories: float32 [V, D] and int32 [V]."""
-        from stagelens.recall.gather import pooled
+        from stagelens.pipeline.gather import pooled
 
         position = np.where(self.present, np.arange(len(self.present)), -1).astype(np.int32)
         return pooled(queries.history, self.item, position, mean=False)

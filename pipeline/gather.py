@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Float32, Int32, Int64, Lists
-from stagelens.recall.threads import over_rows
+from stagelens.pipeline.threads import over_rows
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,4 @@
-"""Content vectors as they are searched: centred by the training data alone, normalised, duplicates found.
-
-Import this module inside functions only: it loads compiled loops.
-"""
+"""Vectors as they lie in an index: distinct, in a fixed random order."""
 
 from __future__ import annotations
 
@@ -11,13 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stagelens.pipeline.core import Bool, Float32, Float64, Int32, Int64, ModalityTable
+from stagelens.pipeline.core import Bool, Float32, Int32, Int64
 from stagelens.pipeline.seeds import generator
-from stagelens.recall.gather import normalise
-
-NO_DIRECTION = 1e-6
-"""A row shorter than this share of its uncentred length is the mean itself; the rest is rounding noise."""
-BLOCK = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,46 +57,6 @@ class Layout:
         members = member[self.shared]
         member[self.shared] = members[np.lexsort((tie[members], self.row))]
         return member
-
-
-def prepared(
-    table: ModalityTable, trained: Bool, *, centre: bool, unit: bool
-) -> tuple[Float32, Bool, NDArray[np.float64]]:
-    """Return the rows of a modality as they are searched.
-
-    Args:
-        table: The modality.
-        trained: bool [I], items of the fit window: the mean is theirs alone.
-        centre: Subtract the mean.
-        unit: Scale to length 1.
-
-    Returns:
-        float32 [I, D], zero where absent; bool [I], present, without rows that have no direction; the mean,
-        float64 [D].
-    """
-    present = table.present.copy()
-    rows = np.zeros(table.values.shape, np.float32)
-    mean: Float64 = np.zeros(table.width, np.float64)
-    for start in range(0, len(rows), BLOCK):
-        block = np.asarray(table.values[start : start + BLOCK], dtype=np.float32)
-        rows[start : start + BLOCK] = np.where(present[start : start + BLOCK, None], block, 0.0)
-    taught = np.flatnonzero(present & trained)
-    if centre and len(taught):
-        total = np.zeros(table.width, np.float64)
-        for start in range(0, len(taught), BLOCK):
-            total += rows[taught[start : start + BLOCK]].sum(axis=0, dtype=np.float64)
-        mean = total / len(taught)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        length = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
-        if centre:
-            block[:] = np.where(present[start : start + BLOCK, None], block - mean, 0.0)
-        left = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
-        present[start : start + BLOCK] &= left > NO_DIRECTION * length
-    rows[~present] = 0.0
-    if unit:
-        normalise(rows)
-    return rows, present, mean
 
 
 def laid_out(rows: Float32, present: Bool) -> Layout:
