@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -119,16 +119,27 @@ def simulate(
     return run.finish(kind, key, folder, seconds)
 
 
+class Chooser(Protocol):
+    """Gives the primary metric of an arm on valid (or, for the confound of that name, on test)."""
+
+    def __call__(self, arm: Arm, on_test: bool = False) -> float:
+        """Return the value."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of study: what it measures, and what it makes of the measurements.
 
     Attributes:
         plan: Lays out arms and comparisons.
+        choose: Settles what is chosen among trials, given the value of any arm on valid, first seed; returns the
+            final plan.
         blocks: Returns blocks that the summary holds beside the systems and comparisons, by name.
     """
 
     plan: Callable[[Study, Dataset], Plan]
+    choose: Callable[[Study, Plan, Chooser], Plan] | None = None
     blocks: Callable[[Finished], dict[str, Any]] | None = None
 
 
@@ -198,6 +209,9 @@ class _Run:
     def finish(self, kind: Kind, key: str, folder: RunFolder, seconds: float) -> Result:
         """Fit and choose, fix margins, open test, judge, write."""
         study, plan, dataset, split = self.study, self.plan, self.dataset, self.split
+        if kind.choose is not None:
+            with self.phases("choice"):
+                plan = self.plan = kind.choose(study, plan, self.value)
         valid: dict[Key, list[float]] = {}
         for seed in study.seeds:
             for variant in self.variants:
@@ -256,6 +270,17 @@ class _Run:
         return Result(folder.path, summary, manifest)
 
     # ------------------------------------------------------------ fitting, on train and valid
+
+    def value(self, arm: Arm, on_test: bool = False) -> float:
+        """Return the primary metric of an arm for the first seed, on valid.
+
+        ``on_test`` is the published confound of selecting on test; nothing but a confounded twin may ask for it.
+        """
+        bench = self.bench(arm.variant, self.study.seeds[0])
+        self.fit(bench, [arm])
+        window = bench.windows.test if on_test else bench.windows.valid
+        [(ranks, _, _)] = self.ranks(bench, [arm], window).values()
+        return float(measure(ranks, window.truth, [primary_metric(arm)]).mean())
 
     def fit(self, bench: Workbench, arms: Sequence[Arm]) -> None:
         """Fit every recall and re-ranker, choose weights: nothing here reads test."""
