@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from stagelens.pipeline.data.datasets import load_dataset
+    from stagelens.pipeline.data.impute import Impute
     from stagelens.pipeline.data.knockout import Availability, PermuteRows
+    from stagelens.pipeline.data.replacement import Constant, Noise
     from stagelens.pipeline.data.splits import split
     from stagelens.pipeline.experiment.options import Study
     from stagelens.pipeline.experiment.runner import simulate
@@ -36,10 +38,13 @@ if TYPE_CHECKING:
 _WHERE = {
     "Availability": "data.knockout",
     "Candidates": "core",
+    "Constant": "data.replacement",
     "Dataset": "core",
     "Features": "core",
+    "Impute": "data.impute",
     "Interactions": "core",
     "ModalityTable": "core",
+    "Noise": "data.replacement",
     "PermuteRows": "data.knockout",
     "Queries": "core",
     "Rows": "core",
@@ -58,10 +63,13 @@ _WHERE = {
 __all__ = [
     "Availability",
     "Candidates",
+    "Constant",
     "Dataset",
     "Features",
+    "Impute",
     "Interactions",
     "ModalityTable",
+    "Noise",
     "PermuteRows",
     "Queries",
     "Rows",
