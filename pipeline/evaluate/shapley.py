@@ -25,6 +25,13 @@ ALL = "all"
 """In place of a modality: the sum over all content modalities."""
 INTERACTION = "interaction"
 """In place of a modality: the base system; no content, so no part of the sums over content."""
+ANSWERS = {
+    "helps": "recall more",
+    "hurts": "re-ranking more",
+    "no difference": "no difference within the margin",
+    "cannot tell": "cannot tell",
+}
+"""What the verdict on a stage difference (effect at recall minus effect at re-rank) says."""
 
 
 class Player(NamedTuple):

@@ -35,6 +35,7 @@ from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.metrics import contributions
 from stagelens.pipeline.evaluate.shapley import (
     ALL,
+    ANSWERS,
     INTERACTION,
     Name,
     Weights,
@@ -54,13 +55,6 @@ Key = tuple[str, str, str]
 Record = dict[str, Any]
 
 PRIMARY = "ndcg@10"
-ANSWERS = {
-    "helps": "recall more",
-    "hurts": "re-ranking more",
-    "no difference": "no difference within the margin",
-    "cannot tell": "cannot tell",
-}
-"""What the verdict on the stage difference (recall minus re-rank) says."""
 
 
 def plan_of_attribution(study: Study, dataset: Dataset) -> Plan:

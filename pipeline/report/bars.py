@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from stagelens.pipeline.report.figures import clean, share
-from stagelens.pipeline.report.sections import LOSS_WORDS, LOSSES, stage_word
+from stagelens.pipeline.report.section import LOSS_WORDS, LOSSES, stage_word
 
 # Okabe & Ito's palette, told apart by readers with any colour vision.
 COLOURS = {

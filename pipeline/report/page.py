@@ -11,7 +11,8 @@ from typing import Any
 
 from stagelens.pipeline.report.bars import loss_bars
 from stagelens.pipeline.report.figures import clean
-from stagelens.pipeline.report.sections import Section, heading, sections
+from stagelens.pipeline.report.section import Section
+from stagelens.pipeline.report.sections import heading, sections
 
 _STYLE = """
 :root { color-scheme: light dark; }

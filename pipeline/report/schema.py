@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from stagelens.pipeline.errors import DataError, require
-from stagelens.pipeline.report.sections import LOSSES
+from stagelens.pipeline.report.section import LOSSES
 
 SUM_TOLERANCE = 1e-12
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from stagelens.pipeline.report.figures import clean
-from stagelens.pipeline.report.sections import Section, heading, headline, sections
+from stagelens.pipeline.report.section import Section
+from stagelens.pipeline.report.sections import heading, headline, sections
 
 if TYPE_CHECKING:
     from rich.console import Console

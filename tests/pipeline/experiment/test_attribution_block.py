@@ -8,8 +8,9 @@ import math
 import pandas as pd
 import pytest
 
+from stagelens.pipeline.evaluate.shapley import ANSWERS
 from stagelens.pipeline.experiment import runner
-from stagelens.pipeline.experiment.attribution import ANSWERS, attribution_block, plan_of_attribution
+from stagelens.pipeline.experiment.attribution import attribution_block, plan_of_attribution
 from stagelens.pipeline.report.schema import validate
 
 

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from stagelens.pipeline.report import page, tables
 from stagelens.pipeline.report.bars import BAR, LABEL, WIDTH, loss_bars
-from stagelens.pipeline.report.sections import LOSSES, sections
+from stagelens.pipeline.report.section import LOSSES
+from stagelens.pipeline.report.sections import sections
 
 MANIFEST = {"seeds": [0], "versions": {"numpy": "2.0"}}
 NASTY = '<script>alert(1)</script> | `x` "quoted" & *bold* \x1b[31m'
