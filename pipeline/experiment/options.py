@@ -187,6 +187,8 @@ class Study(Options):
     rerank: RerankOptions = RerankOptions()
     measure: MeasureOptions = MeasureOptions()
     output: OutputOptions = OutputOptions()
+    axes: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    """Axis -> label -> patch of protocol, recall and rerank; cells are compared, the first label is the baseline."""
 
     @pydantic.model_validator(mode="after")
     def _seeds_are_enough(self) -> Study:

@@ -20,7 +20,9 @@ from stagelens.pipeline.evaluate.cost import Latency, Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import slices
 from stagelens.pipeline.experiment.arms import Arm, Plan, Variant, plan_of, treated_tables, with_permuted
+from stagelens.pipeline.experiment.axes import plan_of_axes
 from stagelens.pipeline.experiment.estimate import estimate_seconds
+from stagelens.pipeline.experiment.index_loss import index_block
 from stagelens.pipeline.experiment.measure import (
     CandidateSet,
     candidate_set,
@@ -143,8 +145,13 @@ class Kind:
     blocks: Callable[[Finished], dict[str, Any]] | None = None
 
 
+def plan_of_stages(study: Study, dataset: Dataset) -> Plan:
+    """Lay out ``simulate``, or its cells where the study has axes."""
+    return plan_of_axes(study, dataset) if study.axes else plan_of(study, dataset)
+
+
 KINDS = {
-    "stages": Kind(plan_of),
+    "stages": Kind(plan_of_stages, blocks=index_block),
 }
 
 
