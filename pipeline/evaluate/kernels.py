@@ -12,8 +12,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-RECALL, PRECISION, HIT, MRR, MAP, NDCG = range(6)
-CODES = {"recall": RECALL, "precision": PRECISION, "hit": HIT, "mrr": MRR, "map": MAP, "ndcg": NDCG}
+RECALL, PRECISION, HIT, MRR, MAP, NDCG, DCG = range(7)
+CODES = {
+    "recall": RECALL,
+    "precision": PRECISION,
+    "hit": HIT,
+    "mrr": MRR,
+    "map": MAP,
+    "ndcg": NDCG,
+    "dcg": DCG,
+}
 
 SHORT = 12  # up to here a plain scan per relevant item vectorises and beats a binary search per candidate
 
@@ -77,6 +85,8 @@ def metrics(ranks: Any, indptr: Any, kind: Any, cut: Any, discount: Any, ideal: 
                     value = 1.0 / hits[0]
                 elif kind[t] == MAP:
                     value = precisions / relevant
+                elif kind[t] == DCG:
+                    value = gain
                 else:
                     value = gain / ideal[min(relevant, k)]
             out[q, t] = value
@@ -109,6 +119,8 @@ def credits(ranks: Any, indptr: Any, kind: int, k: int, discount: Any, ideal: An
                     for other in range(start, end):
                         before += 0 < ranks[other] <= rank
                     value = before / rank / relevant
+                elif kind == DCG:
+                    value = discount[rank]
                 else:
                     value = discount[rank] / ideal[min(relevant, k)]
             out[p] = value

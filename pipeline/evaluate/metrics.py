@@ -15,7 +15,7 @@ from stagelens.pipeline.core import Float64, Int32
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.evaluate.truth import Truth
 
-KINDS = ("recall", "precision", "hit", "mrr", "map", "ndcg")
+KINDS = ("recall", "precision", "hit", "mrr", "map", "ndcg", "dcg")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,6 +30,8 @@ class Metric:
     - ``mrr``: 1 / rank of the first hit.
     - ``map``: sum over the hits of (hits up to r) / r, divided by R (the trec_eval variant).
     - ``ndcg``: sum of 1 / log2(1 + r), divided by the same sum of the ranks 1 .. min(R, k) (linear gain).
+    - ``dcg``: the first of these sums alone. It grows with R and passes 1: shown against ``ndcg`` of another system,
+      it is the published confound of a forgotten ideal, and it decides nothing here.
 
     Attributes:
         kind: One of the above.
@@ -108,8 +110,8 @@ def measure(ranks: Int32, truth: Truth, names: Sequence[str | Metric]) -> Float6
 def contributions(ranks: Int32, truth: Truth, name: str | Metric) -> Float64:
     """Return float64 [P]: what each pair adds to its user's metric; they sum to ``measure`` per user.
 
-    recall: 1/R; precision: 1/k; ndcg: its discount over the ideal sum; map: the precision at its rank over R;
-    hit and mrr: all of it to the first hit. They carry the item clusters into the standard errors.
+    recall: 1/R; precision: 1/k; dcg: its discount; ndcg: the same over the ideal sum; map: the precision at its rank
+    over R; hit and mrr: all of it to the first hit. They carry the item clusters into the standard errors.
 
     Raises:
         ConfigError: An unknown metric.

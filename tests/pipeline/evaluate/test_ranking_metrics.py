@@ -13,6 +13,14 @@ from stagelens.pipeline.evaluate.truth import Truth
 EVERY = [f"{kind}@{k}" for kind in KINDS for k in (1, 2, 5, 10)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compilation must not count against the deadline of a property."""
+    truth = Truth.of(Interactions.of(np.array([0]), np.array([0]), n_users=1, n_items=1))
+    measure(np.ones(1, np.int32), truth, EVERY)
+    contributions(np.ones(1, np.int32), truth, "hit@1")
+
+
 @st.composite
 def cases(draw):
     """A truth of a few users and distinct ranks (or 0) for each user's items."""
@@ -44,6 +52,8 @@ def test_arithmetic_by_hand(make_truth):
         "map@2": [(1 / 2) / 3, 1, 0],
         "ndcg@5": [(1 / log2(3) + 1 / log2(6)) / ideal_3, 1, 0],
         "ndcg@2": [(1 / log2(3)) / (1 + 1 / log2(3)), 1, 0],
+        "dcg@5": [1 / log2(3) + 1 / log2(6), 1, 0],
+        "dcg@2": [1 / log2(3), 1, 0],
     }
     assert measure(ranks, truth, list(expected)) == pytest.approx(
         np.array(list(expected.values())).T, abs=1e-15
@@ -56,6 +66,7 @@ def test_a_perfect_list_scores_one_except_precision(make_truth):
     assert values["ndcg@2"] == values["map@10"] == values["recall@5"] == pytest.approx(1)
     assert values["map@2"] == pytest.approx(2 / 3)  # trec divides by R, not by min(R, k)
     assert values["precision@10"] == pytest.approx(0.3)
+    assert values["dcg@10"] == pytest.approx(1 + 1 / log2(3) + 1 / log2(4))  # without the ideal it passes 1
 
 
 @given(cases())
@@ -63,8 +74,9 @@ def test_bounds_and_monotone_in_k(case):
     truth, ranks = case
     values = measure(ranks, truth, EVERY).reshape(len(truth), len(KINDS), 4)
     assert values.min() >= 0
-    assert values.max() <= 1 + 1e-12
-    for kind in ("recall", "hit", "mrr", "map"):  # precision and ndcg may fall as k grows
+    assert np.delete(values, KINDS.index("dcg"), axis=1).max() <= 1 + 1e-12
+    assert (values[:, KINDS.index("dcg")] >= values[:, KINDS.index("ndcg")] - 1e-12).all()
+    for kind in ("recall", "hit", "mrr", "map", "dcg"):  # precision and ndcg may fall as k grows
         assert (np.diff(values[:, KINDS.index(kind)], axis=1) >= -1e-15).all()
 
 
@@ -110,7 +122,7 @@ def test_metrics_are_values():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("ndgc@10", "Did you mean 'ndcg'.*hit, map, mrr, ndcg, precision, recall"),
+        ("ndgc@10", "Did you mean 'ndcg'.*dcg, hit, map, mrr, ndcg, precision, recall"),
         ("ndcg", "written like|whole number"),
         ("ndcg@0", "whole number of at least 1"),
         ("recall@-5", "whole number of at least 1"),
