@@ -16,7 +16,9 @@ from stagelens.pipeline.recipe import explain
 
 Stage = Literal["recall", "rerank", "both"]
 Window = Literal["train", "train+valid"]
-Kind = Literal["stages"]
+Kind = Literal["stages", "attribute"]
+STUDY_SEEDS = (0, 1, 2)
+"""Studies other than ``simulate`` itself: training noise can exceed sampling noise."""
 
 
 class Options(BaseModel):
@@ -216,6 +218,9 @@ class Study(Options):
             if not equals:
                 raise ConfigError(f"--set {assignment!r}: write dotted.key=value, e.g. --set recall.size=500")
             _put(table, key.strip(), _value(text.strip()))
+        if table.get("kind", "stages") != "stages":
+            table.setdefault("name", table["kind"])
+            table.setdefault("seeds", STUDY_SEEDS)
         _refuse_unknown(table, cls, "")
         try:
             return cls.model_validate(table)

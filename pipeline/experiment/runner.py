@@ -20,6 +20,7 @@ from stagelens.pipeline.evaluate.cost import Latency, Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import slices
 from stagelens.pipeline.experiment.arms import Arm, Plan, Variant, plan_of, treated_tables, with_permuted
+from stagelens.pipeline.experiment.attribution import attribution_block, plan_of_attribution
 from stagelens.pipeline.experiment.axes import plan_of_axes
 from stagelens.pipeline.experiment.estimate import estimate_seconds
 from stagelens.pipeline.experiment.index_loss import index_block
@@ -152,6 +153,7 @@ def plan_of_stages(study: Study, dataset: Dataset) -> Plan:
 
 KINDS = {
     "stages": Kind(plan_of_stages, blocks=index_block),
+    "attribute": Kind(plan_of_attribution, blocks=attribution_block),
 }
 
 

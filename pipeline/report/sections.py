@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stagelens.pipeline.report import attribution, comparisons, figures, systems
+from stagelens.pipeline.report import attribution, comparisons, figures, index_loss, systems
 from stagelens.pipeline.report.section import Record, Section
 
 Make = Callable[[Record], Section | None]
@@ -22,7 +22,7 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     if not complete:
         summary = headline(summary)
     stages = [systems.recall, systems.rerank, systems.end_to_end, systems.losses]
-    rest = [systems.importance, systems.costs]
+    rest = [index_loss.by_degree, systems.importance, systems.costs]
     credit: list[Make] = [attribution.effects, attribution.contrasts, attribution.stages]
     more: list[Make] = [attribution.interaction, attribution.cells]
     compared: list[Make] = [comparisons.verdicts]
