@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 
-from stagelens.pipeline.compose import Then, Union
-from stagelens.pipeline.contracts import Reranker
 from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.data.describe import describe
 from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.evaluate.cost import Latency, Phases, resident_bytes
+from stagelens.pipeline.evaluate.cost import Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import slices
 from stagelens.pipeline.experiment.arms import Arm, Plan, Variant, plan_of, treated_tables, with_permuted
 from stagelens.pipeline.experiment.attribution import attribution_block, plan_of_attribution
 from stagelens.pipeline.experiment.axes import plan_of_axes
+from stagelens.pipeline.experiment.costs import cost_of, importance_of
 from stagelens.pipeline.experiment.estimate import estimate_seconds
+from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
 from stagelens.pipeline.experiment.index_loss import index_block
 from stagelens.pipeline.experiment.measure import (
     CandidateSet,
-    candidate_set,
-    final_lists,
-    importance,
-    latency,
 )
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import (
@@ -48,18 +43,15 @@ from stagelens.pipeline.experiment.summary import (
     primary_metric,
     system_record,
 )
-from stagelens.pipeline.native import limited, release_memory, threads
-from stagelens.pipeline.progress import Progress, Silent, Task
-from stagelens.pipeline.recipe import Recipe, fingerprint
+from stagelens.pipeline.native import release_memory
+from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.retrieval import Treated
 from stagelens.pipeline.store import Store
-from stagelens.pipeline.windows import Window
 from stagelens.pipeline.workbench import Workbench
 from stagelens.pipeline.worlds.world import open_dataset
 
 Key = tuple[str, str, str]
 SCHEMA_VERSION = 1
-IMPORTANCE_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +222,11 @@ class _Run:
                     release_memory()
                     self.loaded_bytes = resident_bytes()
                 arms = self.arms_of(variant)
-                self.fit(bench, arms)
+                fit_arms(bench, arms, self.phases)
                 with self.phases("valid"):
                     window = bench.windows.valid
                     asked = [arm for arm in arms if arm.key in plan.asked_on_valid()]
-                    for arm_key, (ranks, _, _) in self.ranks(bench, asked, window).items():
+                    for arm_key, (ranks, _, _) in ranks_of(bench, asked, window).items():
                         value = float(
                             measure(ranks, window.truth, [primary_metric(plan.arm(arm_key))]).mean()
                         )
@@ -286,41 +278,12 @@ class _Run:
         ``on_test`` is the published confound of selecting on test; nothing but a confounded twin may ask for it.
         """
         bench = self.bench(arm.variant, self.study.seeds[0])
-        self.fit(bench, [arm])
+        fit_arms(bench, [arm], self.phases)
         window = bench.windows.test if on_test else bench.windows.valid
-        [(ranks, _, _)] = self.ranks(bench, [arm], window).values()
+        [(ranks, _, _)] = ranks_of(bench, [arm], window).values()
         return float(measure(ranks, window.truth, [primary_metric(arm)]).mean())
 
-    def fit(self, bench: Workbench, arms: Sequence[Arm]) -> None:
-        """Fit every recall and re-ranker, choose weights: nothing here reads test."""
-        with self.phases("recall fits and lists"):
-            for arm in arms:
-                bench.weights(arm.recall)
-                for part in arm.recall.parts:
-                    bench.lists(part, bench.windows.valid, arm.recall.size)
-        with self.phases("re-ranker fits"):
-            waiting = [arm for arm in arms if isinstance(arm.system, Then)]
-            with self.progress.task("re-rankers", len(waiting)) as task:
-                for group in _by_recall(waiting):
-                    fit_together(bench, [cast(Then, arm.system) for arm in group], _all_groups(group), task)
-
     # ------------------------------------------------------------ measuring
-
-    def ranks(
-        self, bench: Workbench, wanted: Sequence[Arm], window: Window
-    ) -> dict[Key, tuple[Any, CandidateSet, Any]]:
-        """Return for each arm its ranks, the candidate set it ordered, and its exposure, on one window."""
-        found: dict[Key, tuple[Any, CandidateSet, Any]] = {}
-        for arm in wanted:
-            if isinstance(arm.system, Union):
-                one = candidate_set(bench, arm.system, window)
-                found[arm.key] = (one.ranks, one, one.exposure)
-        for group in _by_recall([arm for arm in wanted if isinstance(arm.system, Then)]):
-            one = candidate_set(bench, group[0].recall, window)
-            lists = final_lists(bench, [cast(Then, arm.system) for arm in group], window)
-            for arm, final in zip(group, lists, strict=True):
-                found[arm.key] = (final.ranks, one, final.exposure)
-        return {arm.key: found[arm.key] for arm in wanted}
 
     def measure(self) -> dict[Key, Measured]:
         """Open test and measure every arm for every seed."""
@@ -330,13 +293,22 @@ class _Run:
             with self.phases("test"):
                 for variant in self.variants:
                     bench = self.bench(variant, seed)
-                    found |= self.ranks(bench, self.arms_of(variant), bench.windows.test)
+                    found |= ranks_of(bench, self.arms_of(variant), bench.windows.test)
             by_seed.append(found)
         first = self.study.seeds[0]
         with self.phases("costs"):
-            costs = {arm.key: self.cost(self.bench(arm.variant, first), arm) for arm in self.plan.arms}
+            queries = self.study.measure.latency_queries
+            costs = {
+                arm.key: cost_of(self.bench(arm.variant, first), arm, queries, self.phases, self.loaded_bytes)
+                for arm in self.plan.arms
+            }
         with self.phases("importance"):
-            leaned = {arm.key: self.importance(self.bench(arm.variant, first), arm) for arm in self.plan.arms}
+            leaned = {
+                arm.key: importance_of(self.bench(arm.variant, first), arm, self.plan)
+                if self.study.measure.importance
+                else []
+                for arm in self.plan.arms
+            }
         return {
             arm.key: Measured(
                 arm,
@@ -348,48 +320,6 @@ class _Run:
             )
             for arm in self.plan.arms
         }
-
-    def cost(self, bench: Workbench, arm: Arm) -> dict[str, Any]:
-        """Return the cost record of an arm, first seed."""
-        window = bench.windows.test
-        fits = [bench.fitted(part, window) for part in arm.recall.parts]
-        fit_s = sum(bench.fit_seconds[bench.fit_key(part, window)] for part in arm.recall.parts)
-        parameters = sum(fit.parameters for fit in fits)
-        if isinstance(arm.system, Then):
-            model = bench.reranker(arm.system)
-            own = bench.fit_seconds[bench.reranker_key(arm.system)]
-            fit_s = own if arm.stage == "rerank" else fit_s + own
-            parameters = model.parameters if arm.stage == "rerank" else parameters + model.parameters
-        single = None
-        if self.study.measure.latency_queries and not getattr(_rerank_of(arm), "sees_truth", False):
-            recall_ms, rerank_ms = latency(bench, arm.system, window, self.study.measure.latency_queries)
-            if arm.stage == "both" and rerank_ms:
-                samples = [a + b for a, b in zip(recall_ms, rerank_ms, strict=True)]
-            else:
-                samples = rerank_ms if arm.stage == "rerank" else recall_ms
-            one = Latency.of(samples)
-            single = {"p50": one.p50, "p95": one.p95, "p99": one.p99}
-        stage = {"recall": ("recall fits and lists",), "rerank": ("re-ranker fits",), "both": ("test",)}[
-            arm.stage
-        ]
-        peaks = [phase.peak_bytes for phase in self.phases.done if phase.name in (*stage, "test")]
-        return {
-            "fit_s": fit_s,
-            "latency_ms": single,
-            "peak_bytes": max(0, max(peaks) - self.loaded_bytes) if peaks else None,
-            "index_bytes": sum(fit.index_bytes for fit in fits),
-            "parameters": parameters,
-        }
-
-    def importance(self, bench: Workbench, arm: Arm) -> list[dict[str, Any]]:
-        """Return gain and grouped permutation importance on valid, for the re-rankers that read the most."""
-        rivals = [other for other in self.plan.arms if other.stage == "rerank" and other.view == arm.view]
-        most = max((len(other.modalities) for other in rivals), default=0)
-        real = set(arm.modalities) <= set(self.plan.modalities)
-        wanted = arm.stage == "rerank" and len(arm.modalities) == most and real and bool(_groups_of(arm))
-        if not (self.study.measure.importance and wanted):
-            return []
-        return importance(bench, cast(Then, arm.system), IMPORTANCE_ROWS)
 
 
 def under_treatment(bench: Workbench, treated: tuple[Treated, ...]) -> Workbench:
@@ -406,47 +336,3 @@ def under_treatment(bench: Workbench, treated: tuple[Treated, ...]) -> Workbench
         max_rows=bench.max_rows,
         negatives=bench.negatives,
     )
-
-
-def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe, ...], task: Task) -> None:
-    """Fit the re-rankers of one union side by side, one thread each: trees of this size keep no two cores busy.
-
-    Models do not depend on the number of threads. Rows are built once, before.
-    """
-    missing = [system for system in systems if not bench.has_reranker(system)]
-    if any(cast(Reranker, system.rerank).features for system in missing):
-        bench.training_rows(systems[0].recall, groups)
-
-    def fit(system: Then) -> None:
-        with limited(1):
-            bench.reranker(system, groups)
-
-    with ThreadPoolExecutor(max_workers=threads()) as pool:
-        for done in [pool.submit(fit, system) for system in systems]:
-            done.result()
-            task.advance()
-
-
-def _groups_of(arm: Arm) -> tuple[Recipe, ...]:
-    rerank = _rerank_of(arm)
-    return () if rerank is None else cast("tuple[Recipe, ...]", cast(Reranker, rerank).features)
-
-
-def _rerank_of(arm: Arm) -> Recipe | None:
-    return arm.system.rerank if isinstance(arm.system, Then) else None
-
-
-def _by_recall(arms: Sequence[Arm]) -> list[list[Arm]]:
-    """Group arms that order the same candidate sets, so that their features are computed once."""
-    groups: dict[str, list[Arm]] = {}
-    for arm in arms:
-        groups.setdefault(fingerprint(arm.recall), []).append(arm)
-    return list(groups.values())
-
-
-def _all_groups(arms: Sequence[Arm]) -> tuple[Recipe, ...]:
-    groups: dict[str, Recipe] = {}
-    for arm in arms:
-        for group in _groups_of(arm):
-            groups[fingerprint(group)] = group
-    return tuple(groups.values())
