@@ -90,7 +90,7 @@ def plan_of_attribution(study: Study, dataset: Dataset) -> Plan:
 def _arm(builder: Builder, cell: Cell) -> Arm:
     recall = _recall(builder, cell)
     system = Then(recall=recall, rerank=_reranker(builder, recall, cell))
-    on = tuple(name for name in dict.fromkeys((*cell.recall, *cell.rerank)) if name != INTERACTION)
+    on = tuple(sorted({*cell.recall, *cell.rerank} - {INTERACTION}))
     listed = any(name != INTERACTION for name in cell.recall)
     integration: Literal["fusion", "ensemble", "none"] = "ensemble" if listed else "fusion" if on else "none"
     return Arm(cell.name, "both", "own", system, on, integration)
@@ -263,7 +263,7 @@ def _answer(rows: Mapping[str, list[Record]], factorial: Factorial) -> str:
     return (
         f"Does {subject} help recall more than re-ranking here? {ANSWERS[gap['verdict']].capitalize()}{within}: "
         f"it is worth {at['recall']:+.4f} {PRIMARY} at recall and {at['rerank']:+.4f} at re-rank, a difference "
-        f"of {gap['difference']:+.4f} {_ends(gap)}. {total['modality'].capitalize()} together: "
+        f"of {gap['difference']:+.4f} {_ends(gap)}. Everything together: "
         f"{total['verdict']}, {total['effect']:+.4f} {_ends(total)}."
     )
 

@@ -39,7 +39,7 @@ def effects(summary: Record) -> Section | None:
             for row in rows
         ),
         texts=2,
-        lines=(*([block["answer"]] if answer else []), *(_effect_line(row) for row in rows)),
+        lines=tuple(_effect_line(row) for row in rows),
     )
 
 
@@ -170,9 +170,7 @@ def _contrast(one: Record) -> tuple[str, str, str]:
 
 
 def _answer(row: Record) -> str:
-    said = figures.verdict(row)
-    word = str(row.get("verdict"))
-    return said.replace(word, ANSWERS.get(word, word), 1)
+    return ANSWERS[row["verdict"]] if row["verdict"] in ("helps", "hurts") else figures.verdict(row)
 
 
 def _effect_line(row: Record) -> str:
