@@ -55,8 +55,8 @@ class Noise(Dosed):
 
     An item's noise depends on the seed, the modality's name and the item's place in the catalogue, not on dose
     or kind. Matched noise is scaled so that, at dose 1, every dimension has the mean and the standard deviation of
-    the real vectors up to rounding; correlations between dimensions go. The two published kinds change scale too:
-    around 1 with deviation 0.1 all vectors are nearly parallel.
+    the real vectors up to rounding; correlations between dimensions go. The other two kinds change scale too:
+    around 1 with deviation 0.1 (the published noise) all vectors are nearly parallel.
 
     References:
         Ye, Fu, Song, Zheng & Jose 2026, arXiv:2508.07399 (``shifted`` is their noise).
