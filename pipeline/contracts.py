@@ -22,6 +22,7 @@ from stagelens.pipeline.core import (
     Rows,
     TrainingData,
 )
+from stagelens.pipeline.seeds import derive
 
 if TYPE_CHECKING:
     from stagelens.pipeline.evaluate.truth import Truth
@@ -134,6 +135,41 @@ class FittedVectors(Protocol):
     def save(self) -> Saved:
         """Return arrays and JSON."""
         ...
+
+
+class Vectors(Protocol):
+    """Recipe of vectors. A fitted one may say ``similarity`` (``cosine`` or ``dot``) and ``parameters``."""
+
+    @property
+    def label(self) -> str:
+        """Part of the label of whatever reads them."""
+        ...
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Modalities read."""
+        ...
+
+    def fit(self, data: TrainingData, *, seed: int) -> FittedVectors:
+        """Fit on one window."""
+        ...
+
+    def load(self, saved: Saved) -> FittedVectors:
+        """Read a saved fit back."""
+        ...
+
+
+def fitted_vectors(recipe: Any, data: TrainingData, *, seed: int) -> FittedVectors:
+    """Return a recipe's vectors: those that the study shares between stages, or a fit of their own.
+
+    Whoever needs vectors made by a recipe asks here, so that both stages of a study search and read one fit.
+    The seed counts only where nothing is shared.
+    """
+    if data.share is not None:
+        shared: FittedVectors = data.share(recipe)
+        return shared
+    own: FittedVectors = recipe.fit(data, seed=derive(seed, "vectors"))
+    return own
 
 
 class FittedFeatureGroup(Protocol):

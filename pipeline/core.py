@@ -8,7 +8,7 @@ score -inf, always at the tail.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -324,6 +324,8 @@ class TrainingData:
         user_columns: float32 [U] by name.
         users: External user ids [U], for recipes that read files made elsewhere; None where there are none.
         items: External item ids [I], likewise.
+        share: Fits a recipe of vectors on this data, or reads back the fit that was kept; None: whoever needs
+            vectors fits its own.
     """
 
     interactions: Interactions
@@ -332,6 +334,7 @@ class TrainingData:
     user_columns: Mapping[str, Float32] = field(default_factory=dict)
     users: NDArray[Any] | None = None
     items: NDArray[Any] | None = None
+    share: Callable[[Any], Any] | None = None
 
     def modality(self, name: str) -> ModalityTable:
         """Return a content table.

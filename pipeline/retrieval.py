@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
 
 from stagelens.pipeline.compose import Union
-from stagelens.pipeline.contracts import Channel, FittedChannel, Saved
+from stagelens.pipeline.contracts import Channel, FittedChannel, FittedVectors, Saved, Vectors
 from stagelens.pipeline.core import (
     Bool,
     Candidates,
@@ -101,7 +102,23 @@ class Retrieval:
             for one in self.treated
             if one.stage == stage and one.when in (side, "both")
         }
-        return replace(data, modalities={**data.modalities, **tables}) if tables else data
+        share = partial(self.vectors, window, stage)
+        return replace(data, modalities={**data.modalities, **tables}, share=share)
+
+    def vectors(self, window: Window, stage: Stage, part: Recipe) -> FittedVectors:
+        """Return vectors fitted on the fit window: one fit for both stages where they read the same tables."""
+        seed = self.seed if part.seeded else None
+        tables = self.hashes(part, window, stage)
+        key = fingerprint("vectors", part, window.fit_key, tables, part.inputs(), seed)
+        made = cast(Vectors, part)
+        data = self.data_of(window, stage)
+        saved = self.store.saved(
+            "vectors",
+            f"{part.label} on {window.name}",
+            key,
+            lambda: made.fit(data, seed=derive(self.seed, "vectors", part.label)).save(),
+        )
+        return made.load(saved)
 
     def hashes(self, part: Recipe, window: Window, stage: Stage) -> list[str]:
         """Return the digests of the tables that a recipe reads for a window."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from stagelens.pipeline.contracts import FittedChannel, FittedVectors, Saved
+from stagelens.pipeline.contracts import FittedChannel, FittedVectors, Saved, Vectors, fitted_vectors
 from stagelens.pipeline.core import Candidates, Float32, Int32, Queries, TrainingData
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import derive
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 Similarity = Literal["cosine", "dot"]
 NO_QUERY = 1e-6
 """A mean of unit vectors shorter than this is a cancelled sum: it points nowhere."""
-
-
-class VectorsRecipe(Protocol):
-    """Recipe of vectors."""
-
-    def fit(self, data: TrainingData, *, seed: int) -> FittedVectors:
-        """Fit on one window."""
-        ...
-
-    def load(self, saved: Saved) -> FittedVectors:
-        """Read a saved fit back."""
-        ...
 
 
 @recipe
@@ -112,7 +100,7 @@ class Dense(Recipe):
 
         source: FittedVectors | None = None
         if self.vectors is not None:
-            source = cast(VectorsRecipe, self.vectors).fit(data, seed=derive(seed, "vectors"))
+            source = fitted_vectors(self.vectors, data, seed=seed)
             present = source.present & (source.item != 0).any(axis=1)
             rows = np.where(present[:, None], source.item, 0.0).astype(np.float32)
             if self._similarity(source) == "cosine":
@@ -145,7 +133,7 @@ class Dense(Recipe):
             inner = {
                 name.removeprefix("source."): a for name, a in arrays.items() if name.startswith("source.")
             }
-            source = cast(VectorsRecipe, self.vectors).load(Saved(inner, saved.meta["source"]))
+            source = cast(Vectors, self.vectors).load(Saved(inner, saved.meta["source"]))
         return self._fitted(layout, index, source)
 
     def _search(self) -> dict[str, Any]:
