@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from stagelens.pipeline.cli import PROGRAM, attribute, data, doctor, listing, show, study
+from stagelens.pipeline.cli import PROGRAM, attribute, compare, data, doctor, knockouts, listing, show, study
 from stagelens.pipeline.cli.suggest import Commands
 
 
@@ -21,6 +21,8 @@ def build() -> Any:
     _add(inner, "describe", data.describe, data.EXAMPLES["describe"])
     _add(inner, "generate", data.generate, data.EXAMPLES["generate"])
     _add(root, "attribute", attribute.attribute, attribute.EXAMPLES)
+    _add(root, "compare", compare.compare, compare.EXAMPLES)
+    _add(root, "knockouts", knockouts.knockouts, knockouts.EXAMPLES)
     _add(root, "list", listing.list_, listing.EXAMPLES)
     _add(root, "show", show.show, show.EXAMPLES)
     _add(root, "doctor", doctor.doctor, "")

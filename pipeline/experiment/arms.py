@@ -9,9 +9,10 @@ from typing import Any, Literal, cast
 from stagelens.pipeline.compose import Then, Union, made
 from stagelens.pipeline.contracts import Treatment
 from stagelens.pipeline.core import Dataset, ModalityTable, TrainingData
-from stagelens.pipeline.data.knockout import PermuteRows, renamed
+from stagelens.pipeline.data.knockout import PermuteRows, renamed, varies
 from stagelens.pipeline.errors import ConfigError, nearest
-from stagelens.pipeline.experiment.options import ProtocolOptions, Stage, Study
+from stagelens.pipeline.experiment.option_table import Stage
+from stagelens.pipeline.experiment.options import ProtocolOptions, Study
 from stagelens.pipeline.recipe import Recipe, fingerprint, load
 from stagelens.pipeline.retrieval import Treated
 from stagelens.pipeline.seeds import derive
@@ -181,18 +182,24 @@ def with_permuted(dataset: Dataset, data: TrainingData, plan: Plan, *, seed: int
 
 
 def treated_tables(
-    dataset: Dataset, windows: Windows, conditions: Variant, *, seed: int
+    dataset: Dataset,
+    windows: Windows,
+    conditions: Variant,
+    made: dict[tuple[str, str, int], ModalityTable],
+    *,
+    seed: int,
 ) -> tuple[Treated, ...]:
     """Return the tables of a variant, each treatment made on the training data alone and once a seed.
+
+    ``made`` holds the tables by modality, treatment and seed; what is missing is added.
 
     Raises:
         ConfigError: A treatment changed nothing.
     """
     data = dataset.training(windows.valid.input)
-    made: dict[tuple[str, str], ModalityTable] = {}
     found = []
     for one in conditions.treatments:
-        place = (one.modality, fingerprint(one.treatment))
+        place = (one.modality, fingerprint(one.treatment), seed)
         if place not in made:
             table = data.modality(one.modality)
             treatment = cast(Treatment, one.treatment)
@@ -288,6 +295,10 @@ class Builder:
         table = self.study.rerank.reranker
         return self.part(table, "rerank.reranker", "reranker", features=tuple(groups))
 
+    def informative(self, modality: str) -> bool:
+        """Say whether the study asks for permuted copies of a modality, and one can differ from it."""
+        return self.study.measure.information and varies(self.dataset.modalities[modality])
+
     # ------------------------------------------------------------ stages
 
     def add(self, arm: Arm) -> tuple[str, str, str]:
@@ -315,7 +326,7 @@ class Builder:
             on = arm(f"base + {m}", self.union((m,)), (m,))
             self.comparisons.append(Comparison(base, on, metric, "worth", m))
             self.comparisons.append(Comparison(base, alone, metric, "other", m))
-            if self.study.measure.information:
+            if self.informative(m):
                 self._recall_information(m, on, metric, arm)
         if len(modalities) > 1:
             every = arm(_plus(modalities), self.union(modalities), modalities)
@@ -351,7 +362,7 @@ class Builder:
         for m in modalities:
             on = arm(f"base + {m}", self.reranker(recall, (m,)), (m,))
             self.comparisons.append(Comparison(base, on, metric, "worth", m))
-            if information and self.study.measure.information:
+            if information and self.informative(m):
                 changed = treated(m, PERMUTED)
                 copy = arm(f"base + {m} ({PERMUTED})", self.reranker(recall, (changed,)), (changed,))
                 self.comparisons.append(Comparison(copy, on, metric, "information", m))

@@ -77,13 +77,10 @@ def plan_of_attribution(study: Study, dataset: Dataset) -> Plan:
     for player in factorial.players:
         baseline = full.without(player).key
         builder.comparisons.append(Comparison(baseline, full.key, PRIMARY, "worth", player.modality))
-    if study.measure.information:
-        for player in factorial.players:
-            if player.modality != INTERACTION:
-                copy = builder.add(_arm(builder, full.permuted(player)))
-                builder.comparisons.append(
-                    Comparison(copy, full.key, PRIMARY, "information", player.modality)
-                )
+    for player in factorial.players:
+        if player.modality != INTERACTION and builder.informative(player.modality):
+            copy = builder.add(_arm(builder, full.permuted(player)))
+            builder.comparisons.append(Comparison(copy, full.key, PRIMARY, "information", player.modality))
     return Plan(content, tuple(builder.arms.values()), tuple(builder.comparisons))
 
 

@@ -40,7 +40,8 @@ from stagelens.pipeline.experiment.integration_parts import (
     metric_of,
 )
 from stagelens.pipeline.experiment.integration_settings import INTERACTION, Method, methods_of
-from stagelens.pipeline.experiment.options import Stage, Study
+from stagelens.pipeline.experiment.option_table import Stage
+from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.recipe import Recipe, load
 
 

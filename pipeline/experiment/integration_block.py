@@ -12,7 +12,7 @@ from stagelens.pipeline.core import Float64
 from stagelens.pipeline.evaluate.metrics import contributions
 from stagelens.pipeline.evaluate.significance import Judgement, Paired, judge
 from stagelens.pipeline.experiment.integration_parts import KINDS, VIEWS, ComparePlan, Key, Twin, known
-from stagelens.pipeline.experiment.options import Stage
+from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.summary import Finished, margin_of
 from stagelens.pipeline.recipe import Recipe
 

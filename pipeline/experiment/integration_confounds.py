@@ -36,7 +36,8 @@ from stagelens.pipeline.experiment.integration_parts import (
     best_of,
 )
 from stagelens.pipeline.experiment.integration_settings import Integration
-from stagelens.pipeline.experiment.options import Stage, Study
+from stagelens.pipeline.experiment.option_table import Stage
+from stagelens.pipeline.experiment.options import Study
 
 STAGES_OF: dict[Confound, tuple[Stage, ...]] = {
     "fit-on-valid": ("recall", "both"),
@@ -83,7 +84,7 @@ class _Target:
     def of(cls, plan: ComparePlan) -> _Target:
         wanted = plan.options.confounded
         if wanted in KINDS:
-            return cls(wanted, None)  # type: ignore[arg-type]
+            return cls(wanted, None)
         kind = next(trial.method.kind for trial in plan.trials if trial.method.name == wanted)
         return cls(kind, wanted)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stagelens.pipeline.experiment.options import Options
+from stagelens.pipeline.experiment.option_table import Options
 
 Confound = Literal["fit-on-valid", "select-on-test", "unnormalised-ndcg", "mask"]
 

@@ -11,7 +11,8 @@ from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment.arms import Arm, Plan, View
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.integration_settings import Integration, Method, Setting
-from stagelens.pipeline.experiment.options import Stage, Study
+from stagelens.pipeline.experiment.option_table import Stage
+from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.recipe import Recipe, load
 
 Key = tuple[str, str, str]
@@ -80,7 +81,7 @@ class ComparePlan(Plan):
         warnings: What must not be overlooked.
     """
 
-    options: CompareOptions = field(default_factory=lambda: CompareOptions())
+    options: CompareOptions = field(default_factory=CompareOptions)
     signals: Mapping[str, str | Recipe] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
     best: Mapping[tuple[Stage, Integration], Key] = field(default_factory=dict)

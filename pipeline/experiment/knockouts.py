@@ -22,9 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
-
-from pydantic import Field
+from typing import Literal, cast
 
 from stagelens.pipeline.compose import Then, Union
 from stagelens.pipeline.core import Dataset
@@ -42,33 +40,12 @@ from stagelens.pipeline.experiment.arms import (
     Variant,
     chosen_modalities,
 )
-from stagelens.pipeline.experiment.options import Options, Stage, Study
+from stagelens.pipeline.experiment.knockout_options import KnockoutOptions, When
+from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.recipe import Recipe, load
 
 Key = tuple[str, str, str]
-When = Literal["fit", "serve", "both"]
-Setting = Literal["single", "whole", "alone"]
 FINAL_METRIC = "ndcg@10"
-
-
-class KnockoutOptions(Options):
-    """Which knock-outs, of what, where and when."""
-
-    treatments: tuple[dict[str, Any], ...] = (
-        {"use": "pipeline.Constant", "value": "zero"},
-        {"use": "pipeline.Constant", "value": "mean"},
-        {"use": "pipeline.Noise", "kind": "matched"},
-        {"use": "pipeline.PermuteRows"},
-    )
-    """What is done to a modality: any treatments."""
-    drop: bool = True
-    """Also leave modalities out: a composition without them."""
-    settings: tuple[Setting, ...] = Field(("single", "whole"), min_length=1)
-    """single: one modality is treated. whole: all are. alone: all but one, which is used alone."""
-    stages: tuple[Stage, ...] = Field(("recall", "rerank", "both"), min_length=1)
-    """Whose input is treated."""
-    when: tuple[When, ...] = Field(("both",), min_length=1)
-    """fit: in what is learned or chosen. serve: on test, by models that learned from the real vectors. both."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +63,7 @@ class _Target:
     modality: str | None
 
 
-def plan_of_knockouts(study: Study, dataset: Dataset, options: KnockoutOptions | None = None) -> Plan:
+def plan_of_knockouts(study: Study, dataset: Dataset) -> Plan:
     """Lay out the intact system, its knock-outs, and the comparisons of each with it.
 
     The study's ``stage`` says what is measured: ``both`` end to end and the candidate sets beside it, ``recall``
@@ -96,7 +73,7 @@ def plan_of_knockouts(study: Study, dataset: Dataset, options: KnockoutOptions |
         ConfigError: No content modality, one whose vectors are all equal, a part that is no treatment, two that read
             the same, or no stage left to treat.
     """
-    options = KnockoutOptions() if options is None else options
+    options = study.knockouts
     modalities = chosen_modalities(study, dataset)
     if not modalities:
         raise ConfigError(

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.experiment.integration_options import CompareOptions
+from stagelens.pipeline.experiment.knockout_options import KnockoutOptions
+from stagelens.pipeline.experiment.option_table import Options, Stage
 from stagelens.pipeline.recipe import explain
 
-Stage = Literal["recall", "rerank", "both"]
 Window = Literal["train", "train+valid"]
-Kind = Literal["stages", "attribute"]
+Kind = Literal["stages", "attribute", "compare", "knockouts"]
 STUDY_SEEDS = (0, 1, 2)
 """Studies other than ``simulate`` itself: training noise can exceed sampling noise."""
-
-
-class Options(BaseModel):
-    """Base of all option tables: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class DataOptions(Options):
@@ -189,6 +185,8 @@ class Study(Options):
     rerank: RerankOptions = RerankOptions()
     measure: MeasureOptions = MeasureOptions()
     output: OutputOptions = OutputOptions()
+    compare: CompareOptions = CompareOptions()
+    knockouts: KnockoutOptions = KnockoutOptions()
     axes: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """Axis -> label -> patch of protocol, recall and rerank; cells are compared, the first label is the baseline."""
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stagelens.pipeline.core import Dataset, Split
+from stagelens.pipeline.core import Dataset, ModalityTable, Split
 from stagelens.pipeline.data.describe import describe
+from stagelens.pipeline.data.knockout import varies
 from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.cost import Phases, resident_bytes
@@ -23,6 +24,9 @@ from stagelens.pipeline.experiment.costs import cost_of, importance_of
 from stagelens.pipeline.experiment.estimate import estimate_seconds
 from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
 from stagelens.pipeline.experiment.index_loss import index_block
+from stagelens.pipeline.experiment.integration import choose_settings, plan_of_comparison
+from stagelens.pipeline.experiment.integration_block import integration_block
+from stagelens.pipeline.experiment.knockouts import plan_of_knockouts
 from stagelens.pipeline.experiment.measure import (
     CandidateSet,
 )
@@ -105,7 +109,12 @@ def simulate(
         plan = kind.plan(study, dataset)
         key = study_fingerprint(study, plan, dataset, split)
         folder = RunFolder.of(out, study.name, key)
-    for note in (*dataset.notes, *split.notes):
+    flat = [name for name in plan.modalities if not varies(dataset.modalities[name])]
+    for note in (
+        *dataset.notes,
+        *split.notes,
+        *(f"{name}: all vectors are equal; no permuted copy can differ" for name in flat),
+    ):
         progress.note(note)
     seconds = estimate_seconds(study, plan, dataset, split)
     if seconds > 2:
@@ -146,6 +155,8 @@ def plan_of_stages(study: Study, dataset: Dataset) -> Plan:
 KINDS = {
     "stages": Kind(plan_of_stages, blocks=index_block),
     "attribute": Kind(plan_of_attribution, blocks=attribution_block),
+    "compare": Kind(plan_of_comparison, choose_settings, integration_block),
+    "knockouts": Kind(plan_of_knockouts),
 }
 
 
@@ -160,6 +171,8 @@ class _Run:
     store: Store
     benches: dict[tuple[str, int], Workbench] = field(default_factory=dict)
     """By variant and seed."""
+    tables: dict[tuple[str, str, int], ModalityTable] = field(default_factory=dict)
+    """Treated tables by modality, treatment and seed."""
     loaded_bytes: int = 0
     """Resident memory once the data set and its windows are there, before any stage works."""
 
@@ -170,7 +183,7 @@ class _Run:
             conditions = self.plan.variants.get(variant, Variant())
             if variant and conditions.protocol is None:
                 own = self.bench("", seed)
-                treated = treated_tables(own.dataset, own.windows, conditions, seed=seed)
+                treated = treated_tables(own.dataset, own.windows, conditions, self.tables, seed=seed)
                 self.benches[place] = under_treatment(own, treated)
             else:
                 self.benches[place] = self._laid_out(conditions, seed)
@@ -195,7 +208,7 @@ class _Run:
             block=self.study.block,
             progress=self.progress,
         )
-        treated = treated_tables(dataset, bench.windows, conditions, seed=seed)
+        treated = treated_tables(dataset, bench.windows, conditions, self.tables, seed=seed)
         return under_treatment(bench, treated) if treated else bench
 
     def arms_of(self, variant: str) -> list[Arm]:

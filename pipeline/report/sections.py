@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stagelens.pipeline.report import attribution, comparisons, figures, index_loss, systems
+from stagelens.pipeline.report import attribution, comparisons, figures, index_loss, integration, systems
 from stagelens.pipeline.report.section import Record, Section
 
 Make = Callable[[Record], Section | None]
@@ -25,12 +25,15 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     rest = [index_loss.by_degree, systems.importance, systems.costs]
     credit: list[Make] = [attribution.effects, attribution.contrasts, attribution.stages]
     more: list[Make] = [attribution.interaction, attribution.cells]
+    credit += [integration.answer, integration.side_by_side, integration.confounds]
+    more += [integration.pairs, integration.trials]
     compared: list[Make] = [comparisons.verdicts]
     others = [comparisons.other_intervals, comparisons.slice_verdicts, systems.slices]
     if complete:
         order = [*credit, *more, *compared, *stages, *others, *rest]
-    else:  # an attribution's own tables hold the verdicts of its comparisons
-        order = [*stages, *rest, *reversed(credit if summary.get("attribution") else compared)]
+    else:  # the tables of these blocks hold the verdicts of their comparisons
+        own = summary.get("attribution") or summary.get("integration")
+        order = [*stages, *rest, *reversed(credit if own else compared)]
     return [section for make in order if (section := make(summary)) is not None]
 
 
