@@ -1,3 +1,18 @@
 """Integration: one space from many modalities before scoring, or one list from many after it."""
 
-__all__: list[str] = []
+from stagelens.fusion.blend import Blend
+from stagelens.fusion.rules import Borda, CombMNZ, CombSUM, ReciprocalRank
+from stagelens.fusion.stacking import Stacking
+from stagelens.fusion.weighted import PUBLISHED, WeightedSum, published
+
+__all__ = [
+    "PUBLISHED",
+    "Blend",
+    "Borda",
+    "CombMNZ",
+    "CombSUM",
+    "ReciprocalRank",
+    "Stacking",
+    "WeightedSum",
+    "published",
+]

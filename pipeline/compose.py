@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Recipe)
 
 
+def _ensemble(rule: Recipe | None) -> Recipe | None:
+    if rule is not None and rule.role != "ensemble":
+        raise ValueError(f"{rule.label} is a {rule.role or 'recipe'}, expected an ensemble")
+    return rule
+
+
 def _channels(parts: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
     for part in parts:
         if part.role != "channel":
@@ -42,6 +48,9 @@ def _channels(parts: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
 @recipe
 class Union(Recipe):
     """A recall stage: channels merged into exactly ``size`` distinct unseen items, evidence kept.
+
+    With an ``ensemble``, everything the channels returned is scored by its rule and the best ``size`` stay; ``merge``,
+    ``rrf_k`` and ``weights`` are then not used. Lists still short are filled by popularity either way.
 
     References:
         Cormack, Clarke & Büttcher 2009, doi:10.1145/1571941.1572114 (reciprocal rank fusion; here weighted).
@@ -59,8 +68,13 @@ class Union(Recipe):
     """Constant of reciprocal rank fusion."""
     weights: Literal["valid", "equal"] | tuple[NonNegativeFloat, ...] = "valid"
     """Chosen on valid from {0, .1, .25, .5, 1} (``rrf`` only), all 1, or one a channel."""
+    ensemble: Annotated[Recipe | None, AfterValidator(_ensemble)] = None
+    """The rule that scores what the channels returned, in place of a merge."""
 
     def __post_init__(self) -> None:
+        check = getattr(self.ensemble, "check", None)
+        if check is not None:
+            check(tuple(part.label for part in self.parts))
         if isinstance(self.weights, tuple):
             if len(self.weights) != len(self.parts):
                 raise ValueError(
@@ -72,8 +86,9 @@ class Union(Recipe):
 
     @property
     def label(self) -> str:
-        """The channels, as the operators write them."""
-        return " | ".join(part.label for part in self.parts)
+        """The channels, as the operators write them, and the ensemble that scores them."""
+        parts = " | ".join(part.label for part in self.parts)
+        return parts if self.ensemble is None else f"{self.ensemble.label} of {parts}"
 
     def exact(self) -> Union:
         """Return the same union with every index exact."""
@@ -143,7 +158,8 @@ def union(first: Recipe, second: Recipe) -> Union:
                     f"'|' cannot tell the weight of a further channel beside weights = {side.weights}; write "
                     "Union(parts=..., weights=...) with one a channel"
                 )
-            kept = {"size": side.size, "merge": side.merge, "rrf_k": side.rrf_k, "weights": side.weights}
+            names = ("size", "merge", "rrf_k", "weights", "ensemble")
+            kept = {name: getattr(side, name) for name in names}
             settings = settings or kept
         elif side.role == "channel":
             parts.append(side)

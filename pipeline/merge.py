@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -86,6 +86,28 @@ def merge_lists(
     return Candidates(queries.user, merged, merged_score, names, evidence, rank), filled
 
 
+def ranked_within(candidates: Candidates, names: tuple[str, ...], score: Float32, tie: Int32) -> Candidates:
+    """Return the candidates, in their order, with these scores as evidence, ranked within each list.
+
+    Args:
+        candidates: Lists [Q, K], evidence ignored.
+        names: C members.
+        score: float32 [Q, K, C], NaN where a member has no score.
+        tie: int32 [I].
+    """
+    found = candidates.found
+    place = np.where(found, tie[np.where(found, candidates.item, 0)], np.iinfo(np.int32).max)
+    rank = np.zeros(score.shape, dtype=np.int32)
+    score = np.where(found[..., None], score, np.nan).astype(np.float32)
+    for c in range(len(names)):
+        key = np.where(np.isnan(score[..., c]), -np.inf, score[..., c])
+        order = np.lexsort((place, -key), axis=1)
+        ranks = np.empty_like(order)
+        np.put_along_axis(ranks, order, np.arange(1, candidates.size + 1)[None, :], axis=1)
+        rank[..., c] = np.where(np.isnan(score[..., c]), 0, ranks)
+    return Candidates(candidates.user, candidates.item, candidates.score, names, score, rank)
+
+
 def completed(
     candidates: Candidates, channel_score: Float32, tie: Int32, *, weights: Sequence[float], rrf_k: float
 ) -> Candidates:
@@ -102,30 +124,69 @@ def completed(
         weights: C merge weights.
         rrf_k: Constant of reciprocal rank fusion.
     """
-    found = candidates.found
-    place = np.where(found, tie[np.where(found, candidates.item, 0)], np.iinfo(np.int32).max)
-    rank = np.zeros(channel_score.shape, dtype=np.int32)
+    whole = ranked_within(candidates, candidates.channels, channel_score, tie)
     merged = np.zeros(candidates.item.shape, dtype=np.float64)
-    score = np.where(found[..., None], channel_score, np.nan).astype(np.float32)
     for c in _alphabetical(candidates.channels):
-        key = np.where(np.isnan(score[..., c]), -np.inf, score[..., c])
-        order = np.lexsort((place, -key), axis=1)
-        ranks = np.empty_like(order)
-        np.put_along_axis(ranks, order, np.arange(1, candidates.size + 1)[None, :], axis=1)
-        rank[..., c] = np.where(np.isnan(score[..., c]), 0, ranks)
-        merged += np.where(rank[..., c] > 0, weights[c] / (rrf_k + np.maximum(rank[..., c], 1)), 0.0)
-    whole = Candidates(candidates.user, candidates.item, candidates.score, candidates.channels, score, rank)
+        rank = whole.channel_rank[..., c]
+        merged += np.where(rank > 0, weights[c] / (rrf_k + np.maximum(rank, 1)), 0.0)
     return whole.rescored(merged.astype(np.float32), tie)
 
 
-def _restarts(order: Int64, seed: int) -> list[tuple[float, ...]]:
+def search_weights(
+    names: Sequence[str],
+    value: Callable[[tuple[float, ...]], float],
+    *,
+    seed: int,
+    trials: int = WEIGHT_TRIALS,
+) -> tuple[tuple[float, ...], float, int]:
+    """Return the best weights found, their value and the number of trials, which is the same for every arm.
+
+    Coordinate ascent over ``WEIGHT_GRID`` from equal weights, restarted from seeded grid points until the trials are
+    spent or the grid is exhausted. Weights that differ by a factor count once; a tie goes to those tried first.
+
+    Args:
+        names: Labels; their alphabetical order is the order of the search.
+        value: What to maximise.
+        seed: Of the restarts.
+        trials: Distinct weightings tried at most.
+    """
+    order = _alphabetical(names)
+    tried: dict[tuple[float, ...], float] = {}
+
+    def worth(weights: tuple[float, ...]) -> float:
+        peak = max(weights)
+        key = tuple(round(w / peak, 6) for w in weights)
+        if key not in tried:
+            tried[key] = value(weights)
+        return tried[key]
+
+    starts = [tuple(1.0 for _ in names), *_restarts(order, seed, trials)]
+    best, best_value = starts[0], worth(starts[0])
+    for start in starts:
+        if len(tried) >= trials:
+            break
+        current, current_value = start, worth(start)
+        improved = True
+        while improved and len(tried) < trials:
+            improved = False
+            for channel in order:
+                for level in WEIGHT_GRID:
+                    trial = (*current[:channel], level, *current[channel + 1 :])
+                    if max(trial) > 0 and len(tried) < trials and worth(trial) > current_value:
+                        current, current_value, improved = trial, worth(trial), True
+        if current_value > best_value:
+            best, best_value = current, current_value
+    return best, best_value, len(tried)
+
+
+def _restarts(order: Int64, seed: int, trials: int) -> list[tuple[float, ...]]:
     """Return seeded grid points, dealt by the channels' alphabetical order: the given order has no effect."""
     chance, channels = generator(seed, "merge-weights"), len(order)
     if channels <= 6:
         grid = np.array([p for p in itertools.product(WEIGHT_GRID, repeat=channels) if max(p) > 0])
         grid = grid[chance.permutation(len(grid))]
     else:
-        grid = chance.choice(WEIGHT_GRID, size=(4 * WEIGHT_TRIALS, channels))
+        grid = chance.choice(WEIGHT_GRID, size=(4 * trials, channels))
         grid = grid[grid.max(axis=1) > 0]
     points = np.empty_like(grid)
     points[:, order] = grid
@@ -145,9 +206,6 @@ def choose_weights(
 ) -> tuple[tuple[float, ...], float, int]:
     """Choose merge weights on valid by recall@size, with the same number of trials for every arm.
 
-    Coordinate ascent over ``WEIGHT_GRID`` from equal weights, restarted from seeded grid points until the trials are
-    spent or the grid is exhausted. Weights that differ by a factor count once.
-
     Returns:
         The weights, recall@size on valid, the number of trials.
     """
@@ -157,42 +215,21 @@ def choose_weights(
     filler_place[filler] = np.arange(len(filler), dtype=np.int32)
     order = _alphabetical(names)
     share = 1.0 / truth.count[truth.pair_row]
-    tried: dict[tuple[float, ...], float] = {}
 
     def value(weights: tuple[float, ...]) -> float:
-        peak = max(weights)
-        key = tuple(round(w / peak, 6) for w in weights)
-        if key not in tried:
-            ranks: NDArray[np.int32] = merged_ranks(
-                item,
-                np.asarray(weights, dtype=np.float64),
-                order,
-                rrf_k,
-                queries.tie,
-                filler_place,
-                queries.seen.indptr,
-                queries.seen.items,
-                truth.relevant.indptr,
-                truth.relevant.items,
-                size,
-            )
-            tried[key] = float(share[ranks > 0].sum() / max(len(truth.count), 1))
-        return tried[key]
+        ranks: NDArray[np.int32] = merged_ranks(
+            item,
+            np.asarray(weights, dtype=np.float64),
+            order,
+            rrf_k,
+            queries.tie,
+            filler_place,
+            queries.seen.indptr,
+            queries.seen.items,
+            truth.relevant.indptr,
+            truth.relevant.items,
+            size,
+        )
+        return float(share[ranks > 0].sum() / max(len(truth.count), 1))
 
-    starts = [tuple(1.0 for _ in names), *_restarts(order, seed)]
-    best, best_value = starts[0], value(starts[0])
-    for start in starts:
-        current, current_value = start, value(start)
-        improved = True
-        while improved and len(tried) < WEIGHT_TRIALS:
-            improved = False
-            for channel in order:
-                for level in WEIGHT_GRID:
-                    trial = (*current[:channel], level, *current[channel + 1 :])
-                    if max(trial) > 0 and len(tried) < WEIGHT_TRIALS and value(trial) > current_value:
-                        current, current_value, improved = trial, value(trial), True
-        if current_value > best_value:
-            best, best_value = current, current_value
-        if len(tried) >= WEIGHT_TRIALS:
-            break
-    return best, best_value, len(tried)
+    return search_weights(names, value, seed=seed)

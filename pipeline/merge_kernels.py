@@ -73,6 +73,83 @@ def _sort(found: Any, value: Any, tie: Any, count: int) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _fill(item: Any, score: Any, taken: int, below: float, slot: Any, filler: Any, seen: Any) -> int:
+    """Fill the places of one list from ``taken`` on, scores below ``below``; return how many were filled.
+
+    ``slot`` is not negative at the items that stand in the list.
+    """
+    size = len(item)
+    for code in seen:
+        slot[code] = size
+    last = taken
+    for code in filler:
+        if last == size:
+            break
+        if slot[code] < 0:
+            item[last] = code
+            score[last] = below - (last - taken + 1.0)
+            last += 1
+    for code in seen:
+        slot[code] = -1
+    return last - taken
+
+
+@njit(cache=True, nogil=True)
+def fill(item: Any, score: Any, tie: Any, filler: Any, seen_indptr: Any, seen_items: Any) -> Any:
+    """Fill the padding [Q, K] of lists in place; return the number of filled places [Q]."""
+    filled = np.zeros(len(item), np.int32)
+    slot = np.full(len(tie), -1, np.int32)
+    for q in range(len(item)):
+        taken = 0
+        while taken < item.shape[1] and item[q, taken] >= 0:
+            slot[item[q, taken]] = taken
+            taken += 1
+        if taken < item.shape[1]:
+            below = min(score[q, taken - 1], 0.0) if taken > 0 else 0.0
+            seen = seen_items[seen_indptr[q] : seen_indptr[q + 1]]
+            filled[q] = _fill(item[q], score[q], taken, below, slot, filler, seen)
+        for place in range(taken):
+            slot[item[q, place]] = -1
+    return filled
+
+
+@njit(cache=True, nogil=True)
+def pool(item: Any, channel_score: Any, tie: Any) -> tuple[Any, Any, Any]:
+    """Collect the distinct items of lists [C, Q, D] in the order of ``tie``: item [Q, C * D], evidence, rank."""
+    n_channels, n_queries, depth = item.shape
+    size = n_channels * depth
+    out_item = np.full((n_queries, size), -1, np.int32)
+    out_evidence = np.full((n_queries, size, n_channels), np.nan, np.float32)
+    out_rank = np.zeros((n_queries, size, n_channels), np.int32)
+    slot = np.full(len(tie), -1, np.int32)
+    level = np.zeros(size, np.float64)
+    for q in range(n_queries):
+        count = 0
+        for c in range(n_channels):
+            for k in range(depth):
+                code = item[c, q, k]
+                if code < 0:
+                    break
+                if slot[code] < 0:
+                    slot[code] = count
+                    out_item[q, count] = code
+                    count += 1
+        _sort(out_item[q], level, tie, count)
+        for place in range(count):
+            slot[out_item[q, place]] = place
+        for c in range(n_channels):
+            for k in range(depth):
+                code = item[c, q, k]
+                if code < 0:
+                    break
+                out_evidence[q, slot[code], c] = channel_score[c, q, k]
+                out_rank[q, slot[code], c] = k + 1
+        for place in range(count):
+            slot[out_item[q, place]] = -1
+    return out_item, out_evidence, out_rank
+
+
+@njit(cache=True, nogil=True)
 def merge(
     item: Any,
     channel_score: Any,
@@ -118,22 +195,10 @@ def merge(
                     out_evidence[q, place, c] = channel_score[c, q, k]
                     out_rank[q, place, c] = k + 1
         if taken < size:
-            for s in range(seen_indptr[q], seen_indptr[q + 1]):
-                slot[seen_items[s]] = size
-            last = taken
-            for code in filler:
-                if last == size:
-                    break
-                if slot[code] < 0:
-                    out_item[q, last] = code
-                    out_score[q, last] = -(last - taken + 1.0)
-                    last += 1
-            filled[q] = last - taken
-            if mode != 0 and taken > 0:  # ranks as scores are negative: keep the fill below them
-                for place in range(taken, last):
-                    out_score[q, place] += min(out_score[q, taken - 1], np.float32(0.0))
-            for s in range(seen_indptr[q], seen_indptr[q + 1]):
-                slot[seen_items[s]] = -1
+            # ranks as scores are negative: keep the fill below them
+            below = min(out_score[q, taken - 1], 0.0) if mode != 0 and taken > 0 else 0.0
+            seen = seen_items[seen_indptr[q] : seen_indptr[q + 1]]
+            filled[q] = _fill(out_item[q], out_score[q], taken, below, slot, filler, seen)
         for place in range(taken):
             slot[out_item[q, place]] = -1
     return out_item, out_score, out_evidence, out_rank, filled

@@ -15,19 +15,29 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from stagelens.pipeline.compose import Union
-from stagelens.pipeline.contracts import Channel, FittedChannel, FittedVectors, Saved, Vectors
+from stagelens.pipeline.contracts import (
+    Channel,
+    Ensemble,
+    FittedChannel,
+    FittedEnsemble,
+    FittedVectors,
+    Saved,
+    Vectors,
+)
 from stagelens.pipeline.core import (
     Bool,
     Candidates,
     Dataset,
     Float32,
     Int32,
+    Int64,
     ModalityTable,
     Queries,
     TrainingData,
 )
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.merge import choose_weights, merge_lists, popularity_order
+from stagelens.pipeline.pooling import aimed, ensemble_lists, joined_lists, pooled
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.seeds import derive, generator
@@ -35,7 +45,8 @@ from stagelens.pipeline.store import RowFiles, Store
 from stagelens.pipeline.windows import Window, Windows
 
 WEIGHT_USERS = 10_000
-"""Valid users on whom merge weights are chosen, at most (a seeded sample)."""
+"""Users of valid on whom merge weights are chosen, and of valid and of the row windows on whom the rule of an ensemble
+is fitted, at most (a seeded sample)."""
 KEPT_FITS = 12
 """Fitted channels in memory at once."""
 
@@ -87,6 +98,7 @@ class Retrieval:
     _keys: dict[tuple[Any, ...], str] = field(default_factory=dict)
     _lists: dict[tuple[Recipe, str, int], RowFiles] = field(default_factory=dict)
     _weights: dict[Union, tuple[float, ...]] = field(default_factory=dict)
+    _rules: dict[str, FittedEnsemble] = field(default_factory=dict)
     _fillers: dict[str, Int32] = field(default_factory=dict)
 
     def side(self, window: Window) -> Literal["fit", "serve"]:
@@ -180,7 +192,13 @@ class Retrieval:
         return self._fillers[key]
 
     def weights(self, recall: Union) -> tuple[float, ...]:
-        """Return the merge weights, chosen on valid where the union says so."""
+        """Return the merge weights, chosen on valid where the union says so; of an ensemble, what its rule gives.
+
+        A rule without weights counts every channel 1.
+        """
+        if recall.ensemble is not None:
+            given: Mapping[str, float] = getattr(self.rule(recall), "weights", {})
+            return tuple(given.get(part.label, 1.0) for part in recall.parts)
         if isinstance(recall.weights, tuple):
             return recall.weights
         if recall.weights == "equal" or recall.merge != "rrf" or len(recall.parts) == 1:
@@ -192,10 +210,8 @@ class Retrieval:
         key = fingerprint("weights", keys, recall.size, recall.rrf_k, valid.key)
 
         def make() -> Saved:
-            places = np.arange(len(valid))
-            if len(places) > WEIGHT_USERS:
-                places = np.sort(generator(0, "weight-users").choice(places, WEIGHT_USERS, replace=False))
-            item = np.stack([self._taken(part, valid, recall.size, places) for part in recall.parts])
+            places = _sampled(len(valid), WEIGHT_USERS)
+            item = np.stack([self._taken(part, valid, recall.size, places, "item") for part in recall.parts])
             chosen, value, trials = choose_weights(
                 tuple(part.label for part in recall.parts),
                 item,
@@ -212,26 +228,74 @@ class Retrieval:
         self._weights[recall] = tuple(float(weight) for weight in meta["weights"])
         return self._weights[recall]
 
-    def _taken(self, part: Recipe, window: Window, depth: int, places: Any) -> Int32:
+    def rule_key(self, recall: Union) -> str:
+        """Return the fingerprint of a union's fitted rule: of everything that it may read."""
+        place = ("rule", recall)
+        if place not in self._keys:
+            windows = (*self.windows.rows, self.windows.valid)
+            self._keys[place] = fingerprint(
+                "rule",
+                aimed(cast(Recipe, recall.ensemble), f"recall@{recall.size}"),
+                [[self.fit_key(part, window) for part in recall.parts] for window in windows],
+                [window.key for window in windows],
+                recall.size,
+                self.seed if cast(Recipe, recall.ensemble).seeded else None,
+            )
+        return self._keys[place]
+
+    def rule(self, recall: Union) -> FittedEnsemble:
+        """Return the fitted rule of a union with an ensemble.
+
+        What is learned comes from the row windows (label window, or out-of-fold), what is tuned from valid, both from
+        everything that the channels return for at most ``WEIGHT_USERS`` users. Lists that no rule reads are not made.
+        """
+        key = self.rule_key(recall)
+        if key not in self._rules:
+            recipe = aimed(cast(Recipe, recall.ensemble), f"recall@{recall.size}")
+            rule, names = cast(Ensemble, recipe), tuple(part.label for part in recall.parts)
+            learns = getattr(recipe, "learns", frozenset({"rows", "valid"}))
+            rows, valid = self.windows.rows, self.windows.valid
+
+            def make() -> Saved:
+                share = WEIGHT_USERS // len(rows)
+                taught = [self._pool(recall, window, share) for window in rows if "rows" in learns]
+                held = [self._pool(recall, valid, WEIGHT_USERS)] if "valid" in learns else []
+                seed = derive(self.seed, "ensemble", recipe.label)
+                return rule.fit(*joined_lists(taught, names), *joined_lists(held, names), seed=seed).save()
+
+            self._rules[key] = rule.load(self.store.saved("rule", f"rule of {recall.label}", key, make))
+        return self._rules[key]
+
+    def _pool(self, recall: Union, window: Window, limit: int) -> tuple[Candidates, Truth]:
+        """Return everything the channels return for a sample of a window's users, and its truth."""
+        places = _sampled(len(window), limit)
+        item, score = (
+            np.stack([self._taken(part, window, recall.size, places, column) for part in recall.parts])
+            for column in ("item", "score")
+        )
+        names = tuple(part.label for part in recall.parts)
+        return pooled(names, item, score, window.queries_at(places)), window.truth.rows(places)
+
+    def _taken(self, part: Recipe, window: Window, depth: int, places: Int64, column: str) -> Any:
         files = self.lists(part, window, depth)
         taken = [
-            files.read("item", start, stop)[places[(places >= start) & (places < stop)] - start]
+            files.read(column, start, stop)[places[(places >= start) & (places < stop)] - start]
             for start, stop in window.blocks(self.block)
         ]
-        out: Int32 = np.concatenate(taken)
-        return out
+        return np.concatenate(taken) if taken else files.read(column, 0, 0)
 
     def candidates(
-        self, recall: Union, window: Window, start: int, stop: int, weights: tuple[float, ...] | None = None
+        self, recall: Union, window: Window, start: int, stop: int, like: Union | None = None
     ) -> tuple[Candidates, Int32]:
         """Return the merged lists of the queries [start, stop) and how many places of each were filled.
 
-        ``weights`` replaces those of the union (a shadow run with exact indexes keeps the weights it shadows).
+        ``like`` is another union of the same channels whose weights or rule apply (a shadow run with exact indexes
+        keeps those of the union it shadows).
         """
         files = [self.lists(part, window, recall.size) for part in recall.parts]
         item = np.stack([lists.read("item", start, stop) for lists in files])
         score = np.stack([lists.read("score", start, stop) for lists in files])
-        return self._merged(recall, window, window.queries(start, stop), item, score, weights)
+        return self._merged(like or recall, window, window.queries(start, stop), item, score)
 
     def retrieve(self, recall: Union, window: Window, queries: Queries) -> Candidates:
         """Return the merged lists of any queries, asked now: what serving would do."""
@@ -241,22 +305,20 @@ class Retrieval:
         return self._merged(recall, window, queries, item, score)[0]
 
     def _merged(
-        self,
-        recall: Union,
-        window: Window,
-        queries: Queries,
-        item: Int32,
-        score: Float32,
-        weights: tuple[float, ...] | None = None,
+        self, recall: Union, window: Window, queries: Queries, item: Int32, score: Float32
     ) -> tuple[Candidates, Int32]:
+        names = tuple(part.label for part in recall.parts)
+        size, filler = recall.size, self.filler(window)
+        if recall.ensemble is not None:
+            return ensemble_lists(self.rule(recall), names, item, score, queries, size=size, filler=filler)
         return merge_lists(
-            tuple(part.label for part in recall.parts),
+            names,
             item,
             score,
             queries,
-            weights=self.weights(recall) if weights is None else weights,
-            size=recall.size,
-            filler=self.filler(window),
+            weights=self.weights(recall),
+            size=size,
+            filler=filler,
             how=recall.merge,
             rrf_k=recall.rrf_k,
         )
@@ -272,6 +334,14 @@ class Retrieval:
                 finite |= np.isfinite(self.fitted(part, window).score(queries, items))
             parts.append(finite[at] & ~masked(queries, block))
         return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+
+
+def _sampled(total: int, limit: int) -> Int64:
+    """Return at most ``limit`` of the places [0, total), increasing."""
+    places = np.arange(total)
+    if total <= limit:
+        return places
+    return np.sort(generator(0, "weight-users").choice(places, limit, replace=False))
 
 
 def padded(truth: Truth) -> tuple[Int32, tuple[Any, Any]]:

@@ -15,26 +15,34 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from stagelens.pipeline.blending import Blended, fit_rule, member_systems
 from stagelens.pipeline.compose import Then, Union
-from stagelens.pipeline.contracts import FeatureGroup, FittedFeatureGroup, FittedReranker, Reranker, Saved
+from stagelens.pipeline.contracts import (
+    Ensemble,
+    FeatureGroup,
+    FittedFeatureGroup,
+    FittedReranker,
+    Reranker,
+    Saved,
+)
 from stagelens.pipeline.core import (
     Candidates,
     Dataset,
     Features,
-    Int32,
     Queries,
     Rows,
     Split,
     content_hash,
 )
-from stagelens.pipeline.evaluate.truth import Truth
-from stagelens.pipeline.merge import completed
+from stagelens.pipeline.merge import completed, ranked_within
+from stagelens.pipeline.pooling import scored_by
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
-from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, Treated, masked
+from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, Treated
 from stagelens.pipeline.rows import choose_users, informative, joined, no_rows, rows_of
 from stagelens.pipeline.seeds import derive, tie_order
 from stagelens.pipeline.store import LedgerEntry, Store
+from stagelens.pipeline.tails import extended
 from stagelens.pipeline.windows import Refit, Which, Window, resolve_refit, windows_of
 
 CELLS = 200_000
@@ -124,10 +132,12 @@ class Workbench(Retrieval):
         if not self.completes:
             return candidates
         scores = [self.fitted(part, window).score(queries, candidates.item) for part in recall.parts]
+        score = np.stack(scores, axis=2)
+        if recall.ensemble is not None:
+            whole = ranked_within(candidates, candidates.channels, score, queries.tie)
+            return scored_by(self.rule(recall), whole, queries.tie)
         weights = self.weights(recall)
-        return completed(
-            candidates, np.stack(scores, axis=2), queries.tie, weights=weights, rrf_k=recall.rrf_k
-        )
+        return completed(candidates, score, queries.tie, weights=weights, rrf_k=recall.rrf_k)
 
     def group(self, group: Recipe, recall: Union, window: Window) -> FittedFeatureGroup:
         """Return a feature group fitted on the fit window, for candidates of the union."""
@@ -222,7 +232,9 @@ class Workbench(Retrieval):
                     counts["lost"] += int(truth.count.sum() - recalled.sum())
                     counts["lists"] += len(truth.user)
                     counts["lists_used"] += int((recalled > 0).sum())
-                    candidates = self._extended(window, queries, truth, candidates)
+                    candidates = extended(
+                        self.lost, self.dataset.impressions, window, queries, truth, candidates
+                    )
                 taught = np.flatnonzero(
                     informative(candidates, truth.gains(candidates))
                 )  # the rest teach no order
@@ -242,27 +254,8 @@ class Workbench(Retrieval):
                 )
                 task.advance(stop - start)
 
-    def _extended(self, window: Window, queries: Queries, truth: Truth, candidates: Candidates) -> Candidates:
-        """Put lost positives (``inject``) and exposures into the tails of the lists, evidence still to come."""
-        extra: list[tuple[Int32, Int32]] = []
-        if self.lost == "inject":
-            missing = truth.ranks(candidates) == 0
-            hidden = masked(queries, truth)
-            wanted = missing & ~hidden
-            extra.append((truth.pair_row[wanted], truth.pair_item[wanted]))
-        if self.dataset.impressions is not None:
-            shown = self.dataset.impressions
-            if len(window.target) and bool(shown.time.any()):
-                shown = shown.where(shown.time <= window.target.time.max())
-            lists = shown.lists().rows(truth.user).sorted()
-            row = np.repeat(np.arange(len(truth.user), dtype=np.int32), lists.lengths)
-            n = np.int64(queries.n_items)
-            chosen = np.isin(row * n + lists.items, truth.pair_row * n + truth.pair_item)
-            extra.append((row[~chosen], lists.items[~chosen]))  # what was chosen later is no negative
-        return candidates if not extra else with_tail(candidates, truth, queries, extra)
-
     def reranker(self, system: Then, groups: Sequence[Recipe] = ()) -> FittedReranker:
-        """Return the re-ranker of a system, fitted over the windows.
+        """Return the re-ranker of a system, fitted over the windows; a blend after its members.
 
         Args:
             system: The system.
@@ -270,33 +263,50 @@ class Workbench(Retrieval):
         """
         key = self.reranker_key(system)
         if key not in self._rerankers:
-            recipe = cast(Reranker, system.rerank)
-            own = cast("tuple[Recipe, ...]", recipe.features)
-
-            def make() -> Saved:
-                if not own:
-                    empty = no_rows(())
-                    return recipe.fit(empty, empty, seed=derive(self.seed, "rerank", recipe.label)).save()
-                train, valid = self.training_rows(system.recall, (*groups, *own))
-                names = self.columns(own, system.recall)
-                seed = derive(self.seed, "rerank", recipe.label)
-                started = time.perf_counter()
-                saved = recipe.fit(train.columns(names), valid.columns(names), seed=seed).save()
-                lost = self.lost_counts[system.recall.label]
-                return Saved(
-                    saved.arrays, {**saved.meta, "fit_s": time.perf_counter() - started, "lists": lost}
-                )
-
-            saved = self.store.saved("rerank", system.label + _read(own), key, make)
-            self._rerankers[key] = recipe.load(saved)
-            self.fit_seconds[key] = float(saved.meta.get("fit_s", 0.0))
-            if "lists" in saved.meta:
-                self.lost_counts[system.recall.label] = dict(saved.meta["lists"])
+            blended = isinstance(system.rerank, Blended)
+            self._rerankers[key] = (self._blend if blended else self._alone)(system, key, groups)
         return self._rerankers[key]
+
+    def _alone(self, system: Then, key: str, groups: Sequence[Recipe]) -> FittedReranker:
+        recipe = cast(Reranker, system.rerank)
+        own = cast("tuple[Recipe, ...]", recipe.features)
+
+        def make() -> Saved:
+            if not own:
+                empty = no_rows(())
+                return recipe.fit(empty, empty, seed=derive(self.seed, "rerank", recipe.label)).save()
+            train, valid = self.training_rows(system.recall, (*groups, *own))
+            names = self.columns(own, system.recall)
+            seed = derive(self.seed, "rerank", recipe.label)
+            started = time.perf_counter()
+            saved = recipe.fit(train.columns(names), valid.columns(names), seed=seed).save()
+            lost = self.lost_counts[system.recall.label]
+            return Saved(saved.arrays, {**saved.meta, "fit_s": time.perf_counter() - started, "lists": lost})
+
+        saved = self.store.saved("rerank", system.label + _read(own), key, make)
+        self.fit_seconds[key] = float(saved.meta.get("fit_s", 0.0))
+        if "lists" in saved.meta:
+            self.lost_counts[system.recall.label] = dict(saved.meta["lists"])
+        return recipe.load(saved)
+
+    def _blend(self, system: Then, key: str, groups: Sequence[Recipe]) -> FittedReranker:
+        """Fit the members as systems of their own, then the rule on their scores."""
+        blend = cast(Blended, system.rerank)
+        shared = (*groups, *cast("tuple[Recipe, ...]", cast(Reranker, blend).features))
+        systems = member_systems(system)
+        members = tuple(self.reranker(member, shared) for member in systems)
+        name = f"rule of {system.label}"
+        saved = self.store.saved("rule", name, key, lambda: fit_rule(self, system, members).save())
+        apart = sum(self.fit_seconds[self.reranker_key(member)] for member in systems)
+        self.fit_seconds[key] = apart + float(saved.meta["wall_s"])
+        return blend.joined(members, cast(Ensemble, blend.rule).load(saved), self.windows.valid.tie)
 
     def has_reranker(self, system: Then) -> bool:
         """Say whether the store holds the fitted re-ranker of a system."""
-        return (self.store.place("rerank", self.reranker_key(system)) / "meta.json").is_file()
+        members = member_systems(system)
+        kind = "rule" if members else "rerank"
+        whole = (self.store.place(kind, self.reranker_key(system)) / "meta.json").is_file()
+        return whole and all(self.has_reranker(member) for member in members)
 
     def reranker_key(self, system: Then) -> str:
         """Return the fingerprint of a fitted re-ranker."""
@@ -334,7 +344,7 @@ class Workbench(Retrieval):
         features = (
             self.features(groups, system.recall, window, queries, evidence)
             if groups
-            else _no_features(evidence)
+            else no_features(evidence)
         )
         return evidence.rescored(self.reranker(system).score(evidence, features), queries.tie)
 
@@ -351,16 +361,9 @@ class Workbench(Retrieval):
             for group in cast("tuple[Recipe, ...]", cast(Reranker, system.rerank).features):
                 groups[fingerprint(group)] = group
         fitted = [self.reranker(system, tuple(groups.values())) for system in systems]
-        step = max(1, CELLS // recall.size)
-        for start, stop in window.blocks(step):
-            queries = window.queries(start, stop)
-            candidates, _ = self.candidates(recall, window, start, stop)
-            evidence = self.evidence(recall, window, queries, candidates)
-            features = (
-                self.features(tuple(groups.values()), recall, window, queries, evidence)
-                if groups
-                else _no_features(evidence)
-            )
+        for start, stop, queries, candidates, evidence, features in self.read(
+            recall, tuple(groups.values()), window
+        ):
             ordered = []
             for system, model in zip(systems, fitted, strict=True):
                 read = features
@@ -370,41 +373,28 @@ class Workbench(Retrieval):
                 ordered.append(evidence.rescored(model.score(evidence, read), queries.tie))
             yield start, stop, candidates, ordered
 
+    def read(
+        self, recall: Union, groups: Sequence[Recipe], window: Window
+    ) -> Iterator[tuple[int, int, Queries, Candidates, Candidates, Features]]:
+        """Yield block by block where it starts and stops, and what re-rankers read of it.
+
+        That is the queries, the candidates as recall hands them over, the same with their evidence, and the columns.
+        """
+        for start, stop in window.blocks(max(1, CELLS // recall.size)):
+            queries = window.queries(start, stop)
+            candidates, _ = self.candidates(recall, window, start, stop)
+            evidence = self.evidence(recall, window, queries, candidates)
+            made = (
+                self.features(groups, recall, window, queries, evidence) if groups else no_features(evidence)
+            )
+            yield start, stop, queries, candidates, evidence, made
+
 
 def _read(groups: Sequence[Recipe]) -> str:
     names = sorted(frozenset().union(*(group.reads for group in groups)))
     return f" reading {', '.join(names)}" if names else ""
 
 
-def with_tail(
-    candidates: Candidates, truth: Truth, queries: Queries, extra: Sequence[tuple[Int32, Int32]]
-) -> Candidates:
-    """Replace the last candidates of each list, positives excepted, by extra items not yet in it."""
-    item = candidates.item.copy()
-    gains = truth.gains(candidates) > 0
-    wanted: dict[int, list[int]] = {}
-    for rows, items in extra:
-        for row, code in zip(rows.tolist(), items.tolist(), strict=True):
-            wanted.setdefault(row, []).append(code)
-    for row, codes in wanted.items():
-        present = set(item[row].tolist()) | set(queries.seen[row].tolist())
-        new = [code for code in dict.fromkeys(codes) if code not in present]
-        free = [place for place in range(candidates.size - 1, -1, -1) if not gains[row, place]]
-        half = free[: max(len(free) // 2, 1)]  # never more than half of a list
-        for place, code in zip(half, new, strict=False):
-            item[row, place] = code
-    tail = np.argsort(item < 0, axis=1, kind="stable")
-    item = np.take_along_axis(item, tail, axis=1)
-    shape = candidates.channel_score.shape
-    return Candidates(
-        candidates.user,
-        item,
-        np.where(item >= 0, 0.0, -np.inf).astype(np.float32),
-        candidates.channels,
-        np.full(shape, np.nan, dtype=np.float32),
-        np.zeros(shape, dtype=np.int32),
-    )
-
-
-def _no_features(candidates: Candidates) -> Features:
+def no_features(candidates: Candidates) -> Features:
+    """Return a table without columns."""
     return Features((), np.zeros((*candidates.item.shape, 0), dtype=np.float32))

@@ -66,7 +66,8 @@ class FinalLists:
 def recall_key(bench: Workbench, recall: Union, window: Window) -> str:
     """Return the fingerprint of a union's candidate sets on a window."""
     fits = [bench.fit_key(part, window) for part in recall.parts]
-    return fingerprint(recall, fits, bench.weights(recall), window.key)
+    how = bench.weights(recall) if recall.ensemble is None else bench.rule_key(recall)
+    return fingerprint(recall, fits, how, window.key)
 
 
 def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateSet:
@@ -109,10 +110,9 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
     shares: dict[str, float] = {}
     if not recall.is_exact:
         exact = recall.exact()
-        weights = bench.weights(recall)
         shadow = [
             window.truth.rows(np.arange(start, stop)).ranks(
-                bench.candidates(exact, window, start, stop, weights)[0]
+                bench.candidates(exact, window, start, stop, like=recall)[0]
             )
             for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size)))
         ]

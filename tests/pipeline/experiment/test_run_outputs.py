@@ -69,9 +69,8 @@ def test_losses_are_what_a_count_by_hand_says(both, tiny, tiny_split, store):
         load({**ROUGH, "modality": "text"}),
     ]
     union = Union(parts=tuple(parts), size=k)
-    weights = bench.weights(union)
     rough, _ = bench.candidates(union, window, 0, len(window))
-    exact, _ = bench.candidates(union.exact(), window, 0, len(window), weights)
+    exact, _ = bench.candidates(union.exact(), window, 0, len(window), like=union)
     queries = window.queries(0, len(window))
     found = table(both)
     found = found[(found.system == "base + text") & (found.stage == "recall")]
