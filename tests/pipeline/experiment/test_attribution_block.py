@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from stagelens.pipeline.evaluate.shapley import ANSWERS
-from stagelens.pipeline.experiment import runner
-from stagelens.pipeline.experiment.attribution import attribution_block, plan_of_attribution
+from stagelens.pipeline.experiment.runner import simulate
 from stagelens.pipeline.report.schema import validate
 
 
@@ -20,9 +19,8 @@ def attribute(make_study, tmp_path_factory):
 
     def run(**options):
         folder = tmp_path_factory.mktemp("attribution")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(runner.KINDS, "stages", runner.Kind(plan_of_attribution, blocks=attribution_block))
-            result = runner.simulate(make_study(**options), out=folder / "out", store=folder / "store")
+        study = make_study(kind="attribute", **options)
+        result = simulate(study, out=folder / "out", store=folder / "store")
         validate(result.summary)
         return result
 
