@@ -15,7 +15,7 @@ from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment import runner
 from stagelens.pipeline.experiment.arms import Applied, Variant, treated_tables
-from stagelens.pipeline.experiment.knockouts import KnockoutOptions, name_of_treatment, plan_of_knockouts
+from stagelens.pipeline.experiment.knockouts import name_of_treatment, plan_of_knockouts
 from stagelens.recall import Dense, ItemKNN, Popular
 from stagelens.rerank import LambdaMART, Similarity
 
@@ -32,7 +32,8 @@ def shop(make_world):
 
 
 def plan(make_study, shop, study=(), **options):
-    return plan_of_knockouts(make_study(**dict(study)), shop, KnockoutOptions(**options))
+    given = {f"knockouts.{name}": value for name, value in options.items()}
+    return plan_of_knockouts(make_study(**dict(study), **given), shop)
 
 
 def pairs(found, stage="both") -> set[tuple[str, str]]:
@@ -44,8 +45,8 @@ def pairs(found, stage="both") -> set[tuple[str, str]]:
 
 def test_every_treatment_setting_and_stage_has_a_variant_and_a_comparison(make_study, shop):
     found = plan(make_study, shop, drop=False)
-    assert len(found.variants) == 4 * 3 * 3  # treatments x (two singles, whole) x stages
-    assert len(found.comparisons) == 4 * 3 * (3 + 1)  # beside them one of the candidate sets
+    assert len(found.variants) == 3 * 3 * 3  # treatments x (two singles, whole) x stages
+    assert len(found.comparisons) == 3 * 3 * (3 + 1)  # beside them one of the candidate sets
     assert {c.system for c in found.comparisons} == {("both", "own", INTACT), ("recall", "catalogue", INTACT)}
     assert {c.metric for c in found.comparisons} == {"ndcg@10", "recall@20"}
     intact = {arm.stage: arm.system for arm in found.arms if arm.name == INTACT}
@@ -171,7 +172,9 @@ def bench_under(make_bench, shop, treatment, when="both"):
         Applied(stage, name, when, treatment) for stage in ("recall", "rerank") for name in ("image", "text")
     )
     return make_bench(
-        shop, split(shop), treated=treated_tables(shop, bench.windows, Variant(treatments=applied), seed=0)
+        shop,
+        split(shop),
+        treated=treated_tables(shop, bench.windows, Variant(treatments=applied), {}, seed=0),
     )
 
 
@@ -247,11 +250,15 @@ def test_serving_alone_leaves_what_was_learned_as_it_was(make_bench, shop):
     assert bench.fit_key(Popular(), bench.windows.test) == plain.fit_key(Popular(), plain.windows.test)
 
 
-def test_a_study_of_knockouts_ends_with_judged_comparisons(make_study, tmp_path, monkeypatch):
-    options = KnockoutOptions(treatments=(ZERO, PERMUTE), stages=("recall", "rerank"), drop=False)
-    kind = runner.Kind(lambda study, dataset: plan_of_knockouts(study, dataset, options))
-    monkeypatch.setitem(runner.KINDS, "stages", kind)
-    found = runner.simulate(make_study(), out=tmp_path / "run", store=tmp_path / "store")
+def test_a_study_of_knockouts_ends_with_judged_comparisons(make_study, tmp_path):
+    options = {
+        "kind": "knockouts",
+        "seeds": [0],
+        "knockouts.treatments": [ZERO, PERMUTE],
+        "knockouts.stages": ["recall", "rerank"],
+        "knockouts.drop": False,
+    }
+    found = runner.simulate(make_study(**options), out=tmp_path / "run", store=tmp_path / "store")
     primary = [one for one in found.summary["comparisons"] if one["primary"]]
     names = {one["baseline"] for one in primary if one["stage"] == "both"}
     assert {
@@ -266,6 +273,6 @@ def test_a_study_of_knockouts_ends_with_judged_comparisons(make_study, tmp_path,
     changed = found.manifest["treatments"]
     assert changed
     assert all(one["before"] != one["after"] and one["fixed_points"] < 0.5 for one in changed)
-    again = runner.simulate(make_study(), out=tmp_path / "again", store=tmp_path / "store")
+    again = runner.simulate(make_study(**options), out=tmp_path / "again", store=tmp_path / "store")
     assert again.manifest["made"] == 0
     assert again.summary["comparisons"] == found.summary["comparisons"]
