@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from stagelens.pipeline.blending import member_systems
 from stagelens.pipeline.compose import Then, Union
 from stagelens.pipeline.contracts import Reranker
 from stagelens.pipeline.evaluate.cost import Phases
@@ -54,9 +55,11 @@ def ranks_of(
 def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe, ...], task: Task) -> None:
     """Fit the re-rankers of one union side by side, one thread each: trees of this size keep no two cores busy.
 
-    Models do not depend on the number of threads. Rows are built once, before.
+    Members of blends come first, then everything that is made of them. Models do not depend on the number of threads.
+    Rows are built once, before.
     """
-    missing = [system for system in systems if not bench.has_reranker(system)]
+    members = list({fingerprint(one): one for system in systems for one in member_systems(system)}.values())
+    missing = [system for system in (*members, *systems) if not bench.has_reranker(system)]
     if any(cast(Reranker, system.rerank).features for system in missing):
         bench.training_rows(systems[0].recall, groups)
 
@@ -65,6 +68,8 @@ def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe
             bench.reranker(system, groups)
 
     with ThreadPoolExecutor(max_workers=threads()) as pool:
+        for done in [pool.submit(fit, member) for member in members]:
+            done.result()
         for done in [pool.submit(fit, system) for system in systems]:
             done.result()
             task.advance()
