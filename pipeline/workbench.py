@@ -322,6 +322,7 @@ class Workbench(Retrieval):
             [self.fit_key(part, window) for part in system.recall.parts for window in self.windows.rows],
             [self.fit_key(part, self.windows.valid) for part in system.recall.parts],
             self.hashes(system.rerank, self.windows.valid, "rerank"),
+            system.rerank.inputs(),
             rows,
             [self.lost, self.max_rows, self.negatives, None if shown is None else shown.fingerprint()],
             self._columns_key,

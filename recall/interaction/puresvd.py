@@ -36,6 +36,11 @@ class PureSVD(Recipe):
     factors: PositiveInt = 64
     """Width D of the vectors; fewer where the matrix has a lower rank."""
 
+    @property
+    def label(self) -> str:
+        """``PureSVD``, with the factors where they are not the default."""
+        return "PureSVD" if self.factors == 64 else f"PureSVD(factors={self.factors})"
+
     def fit(self, data: TrainingData, *, seed: int) -> FittedVectors:
         """Decompose the window; start vector and signs are fixed, so every seed gives the same."""
         window = data.interactions

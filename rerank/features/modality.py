@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
+from stagelens.pipeline.contracts import FittedVectors, fitted_vectors
 from stagelens.pipeline.core import (
     Bool,
     Candidates,
@@ -27,23 +28,42 @@ CELLS = 1 << 22
 
 @recipe
 class Similarity(Recipe):
-    """Mean, max and recency-weighted cosine similarity of a candidate to the user's items, in one modality.
+    """Mean, max and recency-weighted cosine similarity of a candidate to the user's items, in one space.
 
-    Vectors are centred by the mean of the items that occur in the fit window, then L2-normalised. History
-    items that lack the modality are skipped; NaN where the candidate, or all of the history, lacks it. Where
-    some items lack the modality, a column says whether the candidate has it.
+    The space is a modality, or vectors made by a recipe, for instance ``fusion.Concat``. A modality's vectors
+    are centred by the mean of the items that occur in the fit window; all are L2-normalised. History items that
+    lack a vector are skipped; NaN where the candidate, or all of the history, lacks one. Where some items lack
+    one, a column says whether the candidate has it.
     """
 
     role: ClassVar[Role] = "features"
 
-    modality: str = Field("text", min_length=1)
-    """Name of a content table of the data set."""
+    modality: Annotated[str, Field(min_length=1)] | None = None
+    """Name of a content table of the data set; without it and without ``vectors``: text."""
+    vectors: Recipe | None = None
+    """Recipe of vectors that are compared instead of a modality's."""
     half_life: float = Field(10.0, gt=0)
     """Items after which the weight of a history item halves, counted back from the latest."""
     max_history: int = Field(50, ge=1)
     """Latest history items (of those that have the modality) that are compared."""
     centred: bool = True
-    """Subtract the mean vector first; raw cosines of most encoders hardly differ."""
+    """Subtract a modality's mean vector first; raw cosines of most encoders hardly differ. Vectors made by a
+    recipe are never centred."""
+
+    def __post_init__(self) -> None:
+        if self.modality is not None and self.vectors is not None:
+            raise ValueError(
+                f"Similarity: modality = {self.modality!r} and vectors = {self.vectors.label}; give one of the two"
+            )
+        if self.vectors is not None and self.vectors.role != "vectors":
+            raise ValueError(
+                f"Similarity: vectors = {self.vectors.label} is a {self.vectors.role or 'recipe'}, not vectors"
+            )
+
+    @property
+    def space(self) -> str:
+        """The modality, or the label of the vectors."""
+        return self.vectors.label if self.vectors is not None else self.modality or "text"
 
     @property
     def label(self) -> str:
@@ -52,20 +72,27 @@ class Similarity(Recipe):
         changed = [
             f", {name}={getattr(self, name)}" for name, v in options.items() if getattr(self, name) != v
         ]
-        return f"Similarity({self.modality}{''.join(changed)})"
+        return f"Similarity({self.space}{''.join(changed)})"
 
     @property
     def reads(self) -> frozenset[str]:
-        """The modality."""
-        return frozenset({self.modality})
+        """The modality, or what the vectors read."""
+        return self.vectors.reads if self.vectors is not None else frozenset({self.space})
+
+    @property
+    def seeded(self) -> bool:  # type: ignore[override]
+        """Whether the vectors use the seed."""
+        return self.vectors is not None and self.vectors.seeded
 
     def fit(self, data: TrainingData, channels: tuple[str, ...], *, seed: int) -> FittedSimilarity:
-        """Centre and normalise the table.
+        """Centre and normalise the table, or fit the vectors and normalise them.
 
         Raises:
             ConfigError: No such modality.
         """
-        table = data.modality(self.modality)
+        if self.vectors is not None:
+            return self._made(fitted_vectors(self.vectors, data, seed=seed))
+        table = data.modality(self.space)
         mean = np.zeros(table.width)
         if self.centred:
             mean = mean_row(table, table.present & (data.interactions.item_degree() > 0))
@@ -73,10 +100,18 @@ class Similarity(Recipe):
         flag = None if table.present.all() else table.present.astype(np.float32)
         return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history)
 
+    def _made(self, made: FittedVectors) -> FittedSimilarity:
+        from stagelens.pipeline.gather import normalise
+
+        vectors = np.where(made.present[:, None], made.item, 0.0).astype(np.float32)
+        usable = normalise(vectors) > 0
+        flag = None if made.present.all() else made.present.astype(np.float32)
+        return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedSimilarity:
-    """A centred and normalised content table.
+    """A normalised table of item vectors.
 
     Attributes:
         label: Prefix of the columns.

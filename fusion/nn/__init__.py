@@ -1,0 +1,1 @@
+"""Fusions trained with torch."""
