@@ -263,7 +263,9 @@ class Retrieval:
                 seed = derive(self.seed, "ensemble", recipe.label)
                 return rule.fit(*joined_lists(taught, names), *joined_lists(held, names), seed=seed).save()
 
-            self._rules[key] = rule.load(self.store.saved("rule", f"rule of {recall.label}", key, make))
+            saved = self.store.saved("rule", f"rule of {recall.label}", key, make)
+            self._rules[key] = rule.load(saved)
+            self.fit_seconds[key] = float(saved.meta["wall_s"])
         return self._rules[key]
 
     def _pool(self, recall: Union, window: Window, limit: int) -> tuple[Candidates, Truth]:

@@ -20,6 +20,9 @@ def cost_of(bench: Workbench, arm: Arm, queries: int, phases: Phases, loaded_byt
     fits = [bench.fitted(part, window) for part in arm.recall.parts]
     fit_s = sum(bench.fit_seconds[bench.fit_key(part, window)] for part in arm.recall.parts)
     parameters = sum(fit.parameters for fit in fits)
+    if arm.recall.ensemble is not None:
+        parameters += bench.rule(arm.recall).parameters
+        fit_s += bench.fit_seconds[bench.rule_key(arm.recall)]
     if isinstance(arm.system, Then):
         model = bench.reranker(arm.system)
         own = bench.fit_seconds[bench.reranker_key(arm.system)]

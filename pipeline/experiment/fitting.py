@@ -55,7 +55,7 @@ def ranks_of(
 def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe, ...], task: Task) -> None:
     """Fit the re-rankers of one union side by side, one thread each: trees of this size keep no two cores busy.
 
-    Members of blends come first, then everything that is made of them. Models do not depend on the number of threads.
+    Members of blends come first, what is made of them last. Models do not depend on the number of threads.
     Rows are built once, before.
     """
     members = list({fingerprint(one): one for system in systems for one in member_systems(system)}.values())
@@ -67,11 +67,16 @@ def fit_together(bench: Workbench, systems: Sequence[Then], groups: tuple[Recipe
         with limited(1):
             bench.reranker(system, groups)
 
+    single = [system for system in systems if not member_systems(system)]
     with ThreadPoolExecutor(max_workers=threads()) as pool:
         for done in [pool.submit(fit, member) for member in members]:
             done.result()
-        for done in [pool.submit(fit, system) for system in systems]:
+        for done in [pool.submit(fit, system) for system in single]:
             done.result()
+            task.advance()
+    for blend in systems:
+        if member_systems(blend):  # its rule reads features through the caches of the bench: one at a time
+            bench.reranker(blend, groups)
             task.advance()
 
 

@@ -251,6 +251,7 @@ def manifest_of(
                 )
             )
             for arm in plan.arms
+            if arm.recall.ensemble is None
         },
         "lists": {"/".join(key): one.sets[0].digest for key, one in measured.items()},
         "training_lists": {
