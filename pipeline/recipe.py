@@ -25,7 +25,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from stagelens.pipeline.errors import ConfigError, nearest
 
 ROOMS = ("pipeline", "recall", "rerank", "fusion")
-CODE_EPOCH = 1
+CODE_EPOCH = 2
 """Raise when code changes results, so that stored artefacts of older code are not used."""
 
 Role = Literal[

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,10 +23,27 @@ from numpy.typing import NDArray
 
 from stagelens.pipeline.contracts import Saved
 
+_nested = threading.local()
+
+
+@contextlib.contextmanager
+def own_time() -> Iterator[list[float]]:
+    """Yield a list that holds, once left, the seconds spent inside and not in artefacts made on the way."""
+    outer = getattr(_nested, "seconds", None)
+    _nested.seconds = 0.0
+    own: list[float] = []
+    started = time.perf_counter()
+    try:
+        yield own
+    finally:
+        whole = time.perf_counter() - started
+        own.append(whole - _nested.seconds)
+        _nested.seconds = None if outer is None else outer + whole
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One artefact that a run asked for: what, key, whether it had to be made, and what making it cost."""
+    """One artefact that a run asked for: what, key, whether it had to be made, and the seconds of making it alone."""
 
     kind: str
     name: str
@@ -72,9 +90,9 @@ class Store:
                     self._enter(kind, name, key, False, float(saved.meta.get("wall_s", 0.0)))
                     return saved
                 shutil.rmtree(place)
-            started = time.perf_counter()
-            made = make()
-            wall = time.perf_counter() - started
+            with own_time() as own:
+                made = make()
+            [wall] = own
             saved = Saved(made.arrays, {**made.meta, "name": name, "wall_s": wall})
             write_saved(place, saved)
             self._enter(kind, name, key, True, wall)
@@ -122,9 +140,8 @@ def _append(
     partial.mkdir(parents=True, exist_ok=True)
     growing = RowFiles(partial, files.total, files.columns)
     done = growing.complete_rows()
-    started = time.perf_counter()
-    if done < files.total:
-        with contextlib.ExitStack() as stack:
+    with own_time() as own, contextlib.ExitStack() as stack:
+        if done < files.total:
             out = {c: stack.enter_context((partial / f"{c}.bin").open("r+b")) for c in files.columns}
             for column, handle in out.items():
                 handle.truncate(done * files.row_bytes(column))
@@ -137,7 +154,7 @@ def _append(
                         raise ValueError(f"{name}: column {column} has shape {array.shape}, width {width}")
                     handle.write(array.tobytes())
                     handle.flush()
-    wall = time.perf_counter() - started
+    [wall] = own
     if growing.complete_rows() != files.total:
         raise ValueError(f"{name}: {growing.complete_rows()} rows were made, {files.total} expected")
     _write_json(partial / "meta.json", {"name": name, "wall_s": wall, "rows": files.total})

@@ -41,7 +41,7 @@ from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, Treated
 from stagelens.pipeline.rows import choose_users, informative, joined, no_rows, rows_of
 from stagelens.pipeline.seeds import derive, tie_order
-from stagelens.pipeline.store import LedgerEntry, Store
+from stagelens.pipeline.store import LedgerEntry, Store, own_time
 from stagelens.pipeline.tails import extended
 from stagelens.pipeline.windows import Refit, Which, Window, resolve_refit, windows_of
 
@@ -186,20 +186,20 @@ class Workbench(Retrieval):
         if self._rows is not None and self._rows[0] == key:
             return self._rows[1], self._rows[2]
         self._rows = None
-        started = time.perf_counter()
         self.lost_counts.pop(recall.label, None)
         share = max(self.max_rows // len(self.windows.rows), recall.size)
-        made = (
-            rows
-            for window in self.windows.rows
-            for rows in self._window_rows(recall, groups, window, share, True)
-        )
-        train = joined(made, capacity=share * len(self.windows.rows))
         limit = max(self.max_rows // VALID_SHARE, recall.size)
-        valid = joined(self._window_rows(recall, groups, self.windows.valid, limit, False), capacity=limit)
-        self.store.ledger[key] = LedgerEntry(
-            "rows", f"rows of {recall.label}", key, True, time.perf_counter() - started
-        )
+        with own_time() as own:
+            made = (
+                rows
+                for window in self.windows.rows
+                for rows in self._window_rows(recall, groups, window, share, True)
+            )
+            train = joined(made, capacity=share * len(self.windows.rows))
+            valid = joined(
+                self._window_rows(recall, groups, self.windows.valid, limit, False), capacity=limit
+            )
+        self.store.ledger[key] = LedgerEntry("rows", f"rows of {recall.label}", key, True, own[0])
         self._rows = (key, train, valid)
         return train, valid
 

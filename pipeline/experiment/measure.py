@@ -18,6 +18,7 @@ from stagelens.pipeline.evaluate.lists import Exposure
 from stagelens.pipeline.evaluate.neighbours import agreement, tied_share
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.store import LedgerEntry, own_time
 from stagelens.pipeline.windows import Window
 from stagelens.pipeline.workbench import Workbench
 
@@ -154,9 +155,14 @@ def final_lists(bench: Workbench, systems: Sequence[Then], window: Window) -> li
     ]
     made: dict[int, Saved] = {}
     if absent:
-        started = time.perf_counter()
-        made = dict(zip(absent, _orders(bench, [systems[place] for place in absent], window), strict=True))
-        share = (time.perf_counter() - started) / len(absent)
+        with own_time() as own:
+            made = dict(
+                zip(absent, _orders(bench, [systems[place] for place in absent], window), strict=True)
+            )
+        share = own[0] / len(absent)
+        block = fingerprint("orders", [keys[place] for place in absent])
+        name = f"features and orders of {len(absent)} re-rankers of {recall.label} on {window.name}"
+        bench.store.ledger[block] = LedgerEntry("orders", name, block, True, own[0])
         made = {place: Saved(saved.arrays, {"order_s": share}) for place, saved in made.items()}
     lists = []
     for place, (system, key) in enumerate(zip(systems, keys, strict=True)):
