@@ -32,8 +32,8 @@ class Similarity(Recipe):
 
     The space is a modality, or vectors made by a recipe, for instance ``fusion.Concat``. A modality's vectors
     are centred by the mean of the items that occur in the fit window; all are L2-normalised. History items that
-    lack a vector are skipped; NaN where the candidate, or all of the history, lacks one. Where some items lack
-    one, a column says whether the candidate has it.
+    lack a vector are skipped; NaN where the candidate, or all of the history, lacks one. A column says whether
+    the candidate has it, so that a table with other gaps can be served to the same re-ranker.
     """
 
     role: ClassVar[Role] = "features"
@@ -97,7 +97,7 @@ class Similarity(Recipe):
         if self.centred:
             mean = mean_row(table, table.present & (data.interactions.item_degree() > 0))
         vectors, usable = directions(table, mean)
-        flag = None if table.present.all() else table.present.astype(np.float32)
+        flag = table.present.astype(np.float32)
         return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history)
 
     def _made(self, made: FittedVectors) -> FittedSimilarity:
@@ -105,7 +105,7 @@ class Similarity(Recipe):
 
         vectors = np.where(made.present[:, None], made.item, 0.0).astype(np.float32)
         usable = normalise(vectors) > 0
-        flag = None if made.present.all() else made.present.astype(np.float32)
+        flag = made.present.astype(np.float32)
         return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history)
 
 
@@ -117,7 +117,7 @@ class FittedSimilarity:
         label: Prefix of the columns.
         vectors: float32 [I, D], unit length where usable, zero elsewhere.
         usable: bool [I]; present, and not equal to the mean.
-        flag: float32 [I], 1 where present; None where every item is.
+        flag: float32 [I], 1 where present.
         half_life: Items.
         max_history: Items.
     """
@@ -125,15 +125,14 @@ class FittedSimilarity:
     label: str
     vectors: Float32
     usable: Bool
-    flag: Float32 | None
+    flag: Float32
     half_life: float
     max_history: int
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Three columns, and ``present`` where some items lack the modality."""
-        parts = ("mean", "max", "recent") + (() if self.flag is None else ("present",))
-        return tuple(f"{self.label}: {part}" for part in parts)
+        """Three similarities, and whether the candidate has the modality (no split can use it where all have)."""
+        return tuple(f"{self.label}: {part}" for part in ("mean", "max", "recent", "present"))
 
     def compute(self, queries: Queries, candidates: Candidates) -> Features:
         """Return float32 [Q, K, 3 or 4].
@@ -152,8 +151,7 @@ class FittedSimilarity:
         similarities(
             history.indptr, history.items, candidates.item, self.vectors, self.usable, weights, values
         )
-        if self.flag is not None:
-            values[..., 3] = np.where(candidates.found, self.flag[candidates.item], np.float32(np.nan))
+        values[..., 3] = np.where(candidates.found, self.flag[candidates.item], np.float32(np.nan))
         return Features(self.names, values)
 
 

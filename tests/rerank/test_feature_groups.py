@@ -233,12 +233,11 @@ def test_similarity_forgets_beyond_max_history(small):
     assert np.array_equal(first, fitted.compute(short, small.candidates).values, equal_nan=True)
 
 
-def test_presence_is_a_column_only_where_some_items_lack_the_modality(small):
+def test_presence_is_a_column(small):
     text = computed(Similarity(modality="text"), small)
     visual = computed(Similarity(modality="visual"), small)
-    assert "Similarity(text): present" in text
-    assert not any("present" in name for name in visual)
     found = small.candidates.found
+    assert (visual["Similarity(visual): present"][found] == 1).all()  # every item has it
     present = small.data.modalities["text"].present[small.candidates.item]
     assert np.array_equal(text["Similarity(text): present"][found], present[found])
     assert 0 < present[found].mean() < 1
@@ -261,7 +260,7 @@ def test_constant_vectors_have_no_direction(small):
     table = ModalityTable.of("flat", np.full((120, 5), 0.1, np.float32))
     data = replace(small.data, modalities={"flat": table})
     column = computed(Similarity(modality="flat"), small, data=data)
-    assert all(np.isnan(values).all() for values in column.values())
+    assert all(np.isnan(values).all() for name, values in column.items() if not name.endswith("present"))
 
 
 def test_unknown_modality_and_column_are_named(small):

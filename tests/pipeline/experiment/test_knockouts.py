@@ -208,13 +208,14 @@ def test_a_constant_table_returns_nothing_at_recall_and_is_unknown_at_rerank(mak
         Impute(),
     ],
 )
-def test_a_whole_system_runs_under_every_treatment(make_bench, shop, quick_trees, treatment):
+@pytest.mark.parametrize("when", ["fit", "serve", "both"])
+def test_a_whole_system_runs_under_every_treatment(make_bench, shop, quick_trees, treatment, when):
     if isinstance(treatment, Impute):
         text = shop.modalities["text"]
         values = text.values.copy()
         values[::5] = 0
         shop = replace(shop, modalities={**shop.modalities, "text": ModalityTable.of("text", values)})
-    bench = bench_under(make_bench, shop, treatment)
+    bench = bench_under(make_bench, shop, treatment, when)
     recall = replace(Popular() | ItemKNN() | Dense(modality="text") | Dense(modality="image"), size=20)
     features = (Similarity(modality="text"), Similarity(modality="image"))
     system = recall >> LambdaMART(features=features, **quick_trees)
