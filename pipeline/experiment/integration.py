@@ -31,6 +31,7 @@ from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.integration_parts import (
     KINDS,
     VIEWS,
+    WORDS,
     ComparePlan,
     Parts,
     Trial,
@@ -38,6 +39,7 @@ from stagelens.pipeline.experiment.integration_parts import (
     best_of,
     known,
     metric_of,
+    values_of,
 )
 from stagelens.pipeline.experiment.integration_settings import INTERACTION, Method, methods_of
 from stagelens.pipeline.experiment.option_table import Stage
@@ -108,8 +110,10 @@ def _uneven(trials: Sequence[Trial]) -> Iterator[str]:
             for kind in KINDS
         ]
         if tried[0] != tried[1]:
-            at = "re-rank" if stage == "rerank" else stage
-            yield f"the best fusion at {at} is chosen among {tried[0]} trials, the best ensemble among {tried[1]}"
+            yield (
+                f"the best fusion at {WORDS[stage]} is chosen among {tried[0]} trials, the best ensemble among "
+                f"{tried[1]}"
+            )
 
 
 def _check_confounded(options: CompareOptions, methods: Sequence[Method]) -> None:
@@ -178,12 +182,15 @@ def choose_settings(study: Study, plan: Plan, value: Value) -> ComparePlan:
     """
     if not isinstance(plan, ComparePlan):
         raise TypeError(f"choose_settings takes a ComparePlan, not {type(plan).__name__}")
-    trials = _chosen([replace(trial, valid=value(trial.arm)) for trial in plan.trials])
+    tried = values_of(plan.trials, value)
+    trials = _chosen([replace(trial, valid=one) for trial, one in zip(plan.trials, tried, strict=True)])
     references = plan.arms[: len(plan.arms) - len(trials)]
     winners = {(t.arm.stage, t.method.name): t for t in trials if t.chosen}
     arms = {arm.key: arm for arm in (*references, *(trial.arm for trial in winners.values()))}
     valid = {trial.arm.key: known(trial) for trial in winners.values()}
-    best = {(stage, kind): t for stage in VIEWS for kind in KINDS if (t := best_of(trials, stage, kind))}
+    best = {
+        (stage, kind): t for stage in VIEWS for kind in KINDS if (t := best_of(trials, stage, kind, tried))
+    }
     keys = {place: trial.arm.key for place, trial in best.items()}
     parts = Parts(study, plan.signals)
     if study.stage == "both":

@@ -27,6 +27,7 @@ from stagelens.pipeline.experiment.integration_options import Confound
 from stagelens.pipeline.experiment.integration_parts import (
     KINDS,
     VIEWS,
+    WORDS,
     ComparePlan,
     Key,
     Parts,
@@ -34,6 +35,7 @@ from stagelens.pipeline.experiment.integration_parts import (
     Twin,
     Value,
     best_of,
+    values_of,
 )
 from stagelens.pipeline.experiment.integration_settings import Integration
 from stagelens.pipeline.experiment.option_table import Stage
@@ -108,8 +110,8 @@ def twins_of(study: Study, parts: Parts, plan: ComparePlan, value: Value) -> Com
             warnings += [ON_TEST.format(picked=_told(trial)) for trial in picked.values()]
         made = list(_twins(parts, plan, target, honest, confound, picked))
         if not made:
-            stages = " and ".join(STAGES_OF[confound])
-            warnings.append(f"{confound} changes something at {stages} alone: this study shows nothing of it")
+            stages = " and ".join(WORDS[stage] for stage in STAGES_OF[confound])
+            warnings.append(f"{confound} means something at {stages} alone: this study shows nothing of it")
         twins += made
     arms = (*plan.arms, *(twin.arm for twin in twins if twin.arm is not None))
     return replace(plan, arms=arms, twins=tuple(twins), warnings=(*plan.warnings, *warnings))
@@ -130,15 +132,14 @@ def _honest(parts: Parts, plan: ComparePlan, target: _Target) -> tuple[ComparePl
 
 
 def _picked_on_test(plan: ComparePlan, target: _Target, value: Value) -> dict[Stage, Trial]:
-    def on_test(trial: Trial) -> float:
-        return value(trial.arm, on_test=True)
-
-    found = {stage: best_of(plan.trials, stage, target.kind, on_test, target.name) for stage in VIEWS}
+    rivals = [t for t in plan.trials if t.method.kind == target.kind and target.name in (None, t.method.name)]
+    tested = values_of(rivals, value, on_test=True)
+    found = {stage: best_of(rivals, stage, target.kind, tested) for stage in VIEWS}
     return {stage: trial for stage, trial in found.items() if trial is not None}
 
 
 def _told(trial: Trial) -> str:
-    return f"{trial.method.name} ({trial.setting.text}) at {trial.arm.stage}"
+    return f"{trial.method.name} ({trial.setting.text}) at {WORDS[trial.arm.stage]}"
 
 
 def _twins(

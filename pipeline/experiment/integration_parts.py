@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from stagelens.pipeline.recipe import Recipe, load
 
 Key = tuple[str, str, str]
 KINDS: tuple[Integration, ...] = ("fusion", "ensemble")
+WORDS: dict[Stage, str] = {"recall": "recall", "rerank": "re-rank", "both": "end to end"}
 VIEWS: dict[Stage, View] = {"recall": "catalogue", "rerank": "reference", "both": "own"}
 
 
@@ -163,27 +164,26 @@ def _rule(setting: Setting) -> Recipe:
     return setting.rule
 
 
+def values_of(trials: Sequence[Trial], value: Value, *, on_test: bool = False) -> list[float]:
+    """Return the value of every trial, on valid or, for the confound of that name, on test."""
+    return [value(trial.arm, on_test=on_test) for trial in trials]
+
+
 def known(trial: Trial) -> float:
     """Return the value on valid of a trial that has been made."""
     return float("-inf") if trial.valid is None else trial.valid
 
 
 def best_of(
-    trials: Sequence[Trial],
-    stage: Stage,
-    kind: Integration | None,
-    value: Callable[[Trial], float] = known,
-    name: str | None = None,
+    trials: Sequence[Trial], stage: Stage, kind: Integration, values: Sequence[float]
 ) -> Trial | None:
-    """Return the best trial of a kind, or of one method, at a stage; of equals the one tried first."""
+    """Return the best trial of a kind at a stage; of equals the one tried first."""
     rivals = [
-        trial
-        for trial in trials
-        if trial.arm.stage == stage
-        and (kind is None or trial.method.kind == kind)
-        and (name is None or trial.method.name == name)
+        (value, trial)
+        for value, trial in zip(values, trials, strict=True)
+        if trial.arm.stage == stage and trial.method.kind == kind
     ]
-    return max(rivals, key=value, default=None)
+    return max(rivals, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def metric_of(study: Study, stage: Stage) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stagelens.pipeline.report import figures
+from stagelens.pipeline.report.comparisons import sentence
 from stagelens.pipeline.report.section import STAGE_WORDS, Record, Section, stage_word
 
 _AGAINST = {"itself": "its honest self", "rival": "the rival kind's best"}
@@ -37,7 +38,7 @@ def answer(summary: Record) -> Section | None:
         _COMPARED,
         tuple(_compared(row) for row in rows),
         texts=3,
-        lines=(*block.get("warnings", ()), *block.get("answer", {}).values()),
+        lines=tuple(sentence(row) for row in rows),
     )
 
 
