@@ -60,7 +60,8 @@ class Phases:
         """Measure what runs inside; a phase that raises is measured too."""
         if self._peaks:
             self._peaks[-1] = max(self._peaks[-1], peak_bytes())
-        release_memory()  # what an earlier phase freed is not of this one
+        if not self._peaks:
+            release_memory()  # what an earlier phase freed is not of this one
         reset_peak()
         self._peaks.append(0)
         wall, cpu = time.perf_counter(), time.process_time()

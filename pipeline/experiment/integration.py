@@ -35,11 +35,10 @@ from stagelens.pipeline.experiment.integration_parts import (
     ComparePlan,
     Parts,
     Trial,
-    Value,
+    Values,
     best_of,
     known,
     metric_of,
-    values_of,
 )
 from stagelens.pipeline.experiment.integration_settings import INTERACTION, Method, methods_of
 from stagelens.pipeline.experiment.option_table import Stage
@@ -174,7 +173,7 @@ def _rerank_trials(parts: Parts, methods: Sequence[Method], listed: Union) -> It
 # ---------------------------------------------------------------- choice
 
 
-def choose_settings(study: Study, plan: Plan, value: Value) -> ComparePlan:
+def choose_settings(study: Study, plan: Plan, values: Values) -> ComparePlan:
     """Choose every setting and the best of each kind on valid, add the systems of both stages and the twins.
 
     Raises:
@@ -182,7 +181,7 @@ def choose_settings(study: Study, plan: Plan, value: Value) -> ComparePlan:
     """
     if not isinstance(plan, ComparePlan):
         raise TypeError(f"choose_settings takes a ComparePlan, not {type(plan).__name__}")
-    tried = values_of(plan.trials, value)
+    tried = values([trial.arm for trial in plan.trials])
     trials = _chosen([replace(trial, valid=one) for trial, one in zip(plan.trials, tried, strict=True)])
     references = plan.arms[: len(plan.arms) - len(trials)]
     winners = {(t.arm.stage, t.method.name): t for t in trials if t.chosen}
@@ -197,11 +196,12 @@ def choose_settings(study: Study, plan: Plan, value: Value) -> ComparePlan:
         for kind in KINDS:
             if ("recall", kind) in best and ("rerank", kind) in best:
                 arm = parts.whole(best["recall", kind], best["rerank", kind], kind)
-                arms[arm.key], valid[arm.key], keys["both", kind] = arm, value(arm), arm.key
+                [valid[arm.key]] = values([arm])
+                arms[arm.key], keys["both", kind] = arm, arm.key
     laid = replace(
         plan, arms=tuple(arms.values()), trials=tuple(trials), best=keys, valid=valid, comparisons=()
     )
-    laid = twins_of(study, parts, laid, value)
+    laid = twins_of(study, parts, laid, values)
     return replace(laid, comparisons=tuple(_comparisons(study, laid)))
 
 

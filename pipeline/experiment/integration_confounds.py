@@ -33,9 +33,8 @@ from stagelens.pipeline.experiment.integration_parts import (
     Parts,
     Trial,
     Twin,
-    Value,
+    Values,
     best_of,
-    values_of,
 )
 from stagelens.pipeline.experiment.integration_settings import Integration
 from stagelens.pipeline.experiment.option_table import Stage
@@ -95,7 +94,7 @@ class _Target:
         return "ensemble" if self.kind == "fusion" else "fusion"
 
 
-def twins_of(study: Study, parts: Parts, plan: ComparePlan, value: Value) -> ComparePlan:
+def twins_of(study: Study, parts: Parts, plan: ComparePlan, values: Values) -> ComparePlan:
     """Return the plan with a twin for every confound and stage where it means something."""
     if not plan.options.confound:
         return plan
@@ -106,7 +105,7 @@ def twins_of(study: Study, parts: Parts, plan: ComparePlan, value: Value) -> Com
     for confound in dict.fromkeys(plan.options.confound):
         picked: Mapping[Stage, Trial] = {}
         if confound == "select-on-test":
-            picked = _picked_on_test(plan, target, value)
+            picked = _picked_on_test(plan, target, values)
             warnings += [ON_TEST.format(picked=_told(trial)) for trial in picked.values()]
         made = list(_twins(parts, plan, target, honest, confound, picked))
         if not made:
@@ -131,9 +130,9 @@ def _honest(parts: Parts, plan: ComparePlan, target: _Target) -> tuple[ComparePl
     return plan, found
 
 
-def _picked_on_test(plan: ComparePlan, target: _Target, value: Value) -> dict[Stage, Trial]:
+def _picked_on_test(plan: ComparePlan, target: _Target, values: Values) -> dict[Stage, Trial]:
     rivals = [t for t in plan.trials if t.method.kind == target.kind and target.name in (None, t.method.name)]
-    tested = values_of(rivals, value, on_test=True)
+    tested = values([trial.arm for trial in rivals], on_test=True)
     found = {stage: best_of(rivals, stage, target.kind, tested) for stage in VIEWS}
     return {stage: trial for stage, trial in found.items() if trial is not None}
 

@@ -21,11 +21,11 @@ WORDS: dict[Stage, str] = {"recall": "recall", "rerank": "re-rank", "both": "end
 VIEWS: dict[Stage, View] = {"recall": "catalogue", "rerank": "reference", "both": "own"}
 
 
-class Value(Protocol):
-    """Gives the primary metric of an arm on valid, first seed; or on test, for the confound of that name."""
+class Values(Protocol):
+    """Gives the primary metric of arms on valid, first seed; or on test, for the confound of that name."""
 
-    def __call__(self, arm: Arm, on_test: bool = False) -> float:
-        """Return the value."""
+    def __call__(self, arms: Sequence[Arm], on_test: bool = False) -> list[float]:
+        """Return one value an arm; names may repeat. Arms on one union share its rows and features."""
         ...
 
 
@@ -162,11 +162,6 @@ def _rule(setting: Setting) -> Recipe:
     if setting.rule is None:
         raise ConfigError(f"{setting.text}: a merge is no fusion")
     return setting.rule
-
-
-def values_of(trials: Sequence[Trial], value: Value, *, on_test: bool = False) -> list[float]:
-    """Return the value of every trial, on valid or, for the confound of that name, on test."""
-    return [value(trial.arm, on_test=on_test) for trial in trials]
 
 
 def known(trial: Trial) -> float:

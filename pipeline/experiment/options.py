@@ -196,6 +196,19 @@ class Study(Options):
             raise ValueError("seeds must be distinct and at least one")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _axes_are_crossed(self) -> Study:
+        if self.axes and self.kind != "stages":
+            raise ValueError(
+                f"axes belong to kind = stages (simulate itself); kind = {self.kind} has cells of its own"
+            )
+        empty = [name for name, labels in self.axes.items() if not labels]
+        if empty:
+            raise ValueError(
+                f"axes.{empty[0]} has no label; write axes.{empty[0]}.LABEL = {{ protocol = {{ ... }} }}"
+            )
+        return self
+
     @classmethod
     def load(
         cls,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
 from stagelens.pipeline.experiment.index_loss import index_block
 from stagelens.pipeline.experiment.integration import choose_settings, plan_of_comparison
 from stagelens.pipeline.experiment.integration_block import integration_block
+from stagelens.pipeline.experiment.integration_parts import Values
 from stagelens.pipeline.experiment.knockouts import plan_of_knockouts
 from stagelens.pipeline.experiment.measure import (
     CandidateSet,
@@ -123,27 +124,19 @@ def simulate(
     return run.finish(kind, key, folder, seconds)
 
 
-class Chooser(Protocol):
-    """Gives the primary metric of an arm on valid (or, for the confound of that name, on test)."""
-
-    def __call__(self, arm: Arm, on_test: bool = False) -> float:
-        """Return the value."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of study: what it measures, and what it makes of the measurements.
 
     Attributes:
         plan: Lays out arms and comparisons.
-        choose: Settles what is chosen among trials, given the value of any arm on valid, first seed; returns the
+        choose: Settles what is chosen among trials, given the values of arms on valid, first seed; returns the
             final plan.
         blocks: Returns blocks that the summary holds beside the systems and comparisons, by name.
     """
 
     plan: Callable[[Study, Dataset], Plan]
-    choose: Callable[[Study, Plan, Chooser], Plan] | None = None
+    choose: Callable[[Study, Plan, Values], Plan] | None = None
     blocks: Callable[[Finished], dict[str, Any]] | None = None
 
 
@@ -225,7 +218,7 @@ class _Run:
         study, plan, dataset, split = self.study, self.plan, self.dataset, self.split
         if kind.choose is not None:
             with self.phases("choice"):
-                plan = self.plan = kind.choose(study, plan, self.value)
+                plan = self.plan = kind.choose(study, plan, self.values)
         valid: dict[Key, list[float]] = {}
         for seed in study.seeds:
             for variant in self.variants:
@@ -285,16 +278,20 @@ class _Run:
 
     # ------------------------------------------------------------ fitting, on train and valid
 
-    def value(self, arm: Arm, on_test: bool = False) -> float:
-        """Return the primary metric of an arm for the first seed, on valid.
+    def values(self, arms: Sequence[Arm], on_test: bool = False) -> list[float]:
+        """Return the primary metric of arms for the first seed, on valid; names may repeat.
 
         ``on_test`` is the published confound of selecting on test; nothing but a confounded twin may ask for it.
         """
-        bench = self.bench(arm.variant, self.study.seeds[0])
-        fit_arms(bench, [arm], self.phases)
-        window = bench.windows.test if on_test else bench.windows.valid
-        [(ranks, _, _)] = ranks_of(bench, [arm], window).values()
-        return float(measure(ranks, window.truth, [primary_metric(arm)]).mean())
+        found: dict[int, float] = {}
+        for variant in dict.fromkeys(arm.variant for arm in arms):
+            bench = self.bench(variant, self.study.seeds[0])
+            window = bench.windows.test if on_test else bench.windows.valid
+            own = [replace(arm, name=str(place)) for place, arm in enumerate(arms) if arm.variant == variant]
+            fit_arms(bench, own, self.phases)
+            for arm, (ranks, _, _) in zip(own, ranks_of(bench, own, window).values(), strict=True):
+                found[int(arm.name)] = float(measure(ranks, window.truth, [primary_metric(arm)]).mean())
+        return [found[place] for place in range(len(arms))]
 
     # ------------------------------------------------------------ measuring
 
@@ -318,7 +315,7 @@ class _Run:
         with self.phases("importance"):
             leaned = {
                 arm.key: importance_of(self.bench(arm.variant, first), arm, self.plan)
-                if self.study.measure.importance
+                if self.study.measure.importance and self.study.kind == "stages"
                 else []
                 for arm in self.plan.arms
             }

@@ -231,14 +231,14 @@ def test_selecting_on_test_warns_and_never_loses_to_the_choice_on_valid(whole):
 def test_an_honest_study_asks_nothing_of_test(make_study, folder, make_world):
     asked = []
 
-    def value(arm, on_test=False):
+    def values(arms, on_test=False):
         asked.append(on_test)
-        return float(len(arm.name))
+        return [float(len(arm.name)) for arm in arms]
 
     study, dataset = make_study(), make_world(3, users=30, modalities={"text": {"width": 4}})
     for confound in ((), ("fit-on-valid", "mask", "unnormalised-ndcg"), ("select-on-test",)):
         options = CompareOptions(fusion=FUSIONS, ensemble=ENSEMBLES, trials=2, confound=confound)
-        plan = choose_settings(study, lay_out(study, dataset, options), value)
+        plan = choose_settings(study, lay_out(study, dataset, options), values)
         assert any(asked) == (confound == ("select-on-test",)) == bool(plan.warnings)
 
 
@@ -266,10 +266,10 @@ def test_one_system_can_be_confounded_by_name(make_study, make_world):
         fusion=FUSIONS, ensemble=ENSEMBLES, trials=2, confound=confounds, confounded=name
     )
 
-    def value(arm, on_test=False):  # Concat is better on valid, WeightedSum better than Borda
-        return float("Concat" in arm.name) + float("Weighted" in arm.name)
+    def values(arms, on_test=False):  # Concat is better on valid, WeightedSum better than Borda
+        return [float("Concat" in arm.name) + float("Weighted" in arm.name) for arm in arms]
 
-    plan = choose_settings(study, lay_out(study, dataset, options), value)
+    plan = choose_settings(study, lay_out(study, dataset, options), values)
     assert plan.best["recall", "fusion"][2] == "fusion: Concat"
     assert {twin.honest[2] for twin in plan.twins} == {name}
     assert {twin.name for twin in plan.twins} == {f"{name} ({confound})" for confound in confounds}
@@ -315,6 +315,8 @@ def test_a_confound_without_a_stage_is_said(make_study, make_world):
     dataset = make_world(2, users=60, modalities={"text": {"width": 4}})
     study = make_study(stage="recall")
     options = CompareOptions(fusion=FUSIONS, ensemble=ENSEMBLES, confound=("unnormalised-ndcg",))
-    plan = choose_settings(study, lay_out(study, dataset, options), lambda arm, on_test=False: 0.5)
+    plan = choose_settings(
+        study, lay_out(study, dataset, options), lambda arms, on_test=False: [0.5] * len(arms)
+    )
     assert not plan.twins
     assert "unnormalised-ndcg means something at re-rank and end to end alone" in plan.warnings[0]
