@@ -28,6 +28,7 @@ def cost_of(bench: Workbench, arm: Arm, queries: int, phases: Phases, loaded_byt
         own = bench.fit_seconds[bench.reranker_key(arm.system)]
         fit_s = own if arm.stage == "rerank" else fit_s + own
         parameters = model.parameters if arm.stage == "rerank" else parameters + model.parameters
+        parameters += _learned_by_features(bench, arm)
     single = None
     if queries and not getattr(rerank_of(arm), "sees_truth", False):
         recall_ms, rerank_ms = latency(bench, arm.system, window, queries)
@@ -48,6 +49,19 @@ def cost_of(bench: Workbench, arm: Arm, queries: int, phases: Phases, loaded_byt
         "index_bytes": sum(fit.index_bytes for fit in fits),
         "parameters": parameters,
     }
+
+
+def _learned_by_features(bench: Workbench, arm: Arm) -> int:
+    """Return the learned numbers of vectors that a re-ranker's features read and recall does not already count."""
+    parts = arm.recall.parts if arm.stage == "both" else ()
+    counted = {getattr(part, "vectors", None) for part in parts}
+    total = 0
+    for group in groups_of(arm):
+        vectors = getattr(group, "vectors", None)
+        if vectors is not None and vectors not in counted:
+            counted.add(vectors)
+            total += int(getattr(bench.group(group, arm.recall, bench.windows.test), "parameters", 0))
+    return total
 
 
 def importance_of(bench: Workbench, arm: Arm, plan: Plan) -> list[dict[str, Any]]:

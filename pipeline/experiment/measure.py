@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,15 +95,16 @@ def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateS
 
 
 def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
-    digest, filled, tied = hashlib.sha256(), 0.0, 0.0
+    digest = hashlib.sha256()
+    filled, tied = [], []  # added up at the end: a running sum would depend on the block
     exposure = np.zeros(bench.dataset.n_items, dtype=np.int64)
     ranks = []
     with bench.progress.task(f"{recall.label}: {window.name} candidates", len(window)) as task:
         for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size))):
             candidates, short = bench.candidates(recall, window, start, stop)
             digest.update(np.ascontiguousarray(candidates.item).tobytes())
-            filled += float(short.sum()) / recall.size
-            tied += float(tied_share(candidates).sum())
+            filled.append(short)
+            tied.append(tied_share(candidates))
             exposure += Exposure.of(candidates, n_items=bench.dataset.n_items, cuts=SHOWN).shown[0]
             ranks.append(window.truth.rows(np.arange(start, stop)).ranks(candidates))
             task.advance(stop - start)
@@ -120,7 +122,12 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
         arrays["exact"] = _joined(shadow) > 0
         shares = _agreement(bench, recall, exact, window)
     n = max(len(window), 1)
-    meta = {"filled": filled / n, "tied": tied / n, "digest": digest.hexdigest(), "agreement": shares}
+    meta = {
+        "filled": float(sum(short.sum() for short in filled)) / recall.size / n,
+        "tied": math.fsum(np.concatenate(tied)) / n if tied else 0.0,
+        "digest": digest.hexdigest(),
+        "agreement": shares,
+    }
     return Saved(arrays, meta)
 
 
@@ -244,7 +251,10 @@ def importance(bench: Workbench, system: Then, max_rows: int) -> list[dict[str, 
         return Saved({}, {"groups": records})
 
     saved = bench.store.saved("importance", f"importance in {system.label}", key, make)
-    return [dict(record) for record in saved.meta["groups"]]
+    records = [dict(record) for record in saved.meta["groups"]]
+    if any(record["gain"] for record in records):
+        return records
+    return [{**record, "gain": None} for record in records]  # nobody grew a tree: not known, which is not 0
 
 
 def _columns_by_modality(bench: Workbench, system: Then) -> dict[str, list[str]]:

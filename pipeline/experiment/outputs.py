@@ -31,6 +31,8 @@ from stagelens.pipeline.workbench import Workbench
 LIBRARIES = (
     "stagelens numpy scipy pandas pyarrow numba pydantic lightgbm faiss-cpu faiss-gpu-cu12 torch"
 ).split()
+GROUP_ROWS = 200_000
+"""Rows of ``measurements.parquet`` written together, at least."""
 FILES = ("config.toml", "manifest.json", "summary.json", "measurements.parquet", "comparisons.parquet")
 
 
@@ -187,6 +189,14 @@ def write_measurements(
     def same(value: str, n: int) -> Any:
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int16)), [value])
 
+    waiting: list[Any] = []
+
+    def flush(writer: Any, least: int) -> None:
+        """Write what waits as one row group: hundreds of systems and metrics would make thousands of small ones."""
+        if sum(table.num_rows for table in waiting) >= least:
+            writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
+            waiting.clear()
+
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for one in measured:
             if not one.arm.shown:
@@ -206,7 +216,9 @@ def write_measurements(
                     degree.take(pa.array(places)),
                     relevant.take(pa.array(places)),
                 ]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                waiting.append(pa.Table.from_arrays(columns, schema=schema))
+                flush(writer, GROUP_ROWS)
+        flush(writer, 1)
 
 
 def manifest_of(

@@ -106,7 +106,8 @@ class Similarity(Recipe):
         vectors = np.where(made.present[:, None], made.item, 0.0).astype(np.float32)
         usable = normalise(vectors) > 0
         flag = made.present.astype(np.float32)
-        return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history)
+        learned = int(getattr(made, "parameters", 0))
+        return FittedSimilarity(self.label, vectors, usable, flag, self.half_life, self.max_history, learned)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +121,7 @@ class FittedSimilarity:
         flag: float32 [I], 1 where present.
         half_life: Items.
         max_history: Items.
+        parameters: Learned numbers behind the vectors; content is not learned.
     """
 
     label: str
@@ -128,6 +130,7 @@ class FittedSimilarity:
     flag: Float32
     half_life: float
     max_history: int
+    parameters: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,7 +138,7 @@ class FittedSimilarity:
         return tuple(f"{self.label}: {part}" for part in ("mean", "max", "recent", "present"))
 
     def compute(self, queries: Queries, candidates: Candidates) -> Features:
-        """Return float32 [Q, K, 3 or 4].
+        """Return float32 [Q, K, 4].
 
         Raises:
             ValueError: Queries and candidates are not of the same users.
