@@ -11,7 +11,7 @@ from stagelens.fusion import Blend, Borda, CombSUM, Stacking, WeightedSum
 from stagelens.pipeline.compose import Then, Union
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.metrics import measure
-from stagelens.pipeline.experiment.measure import final_lists, importance
+from stagelens.pipeline.experiment.measure import candidate_set, final_lists, importance
 from stagelens.pipeline.experiment.outputs import to_toml
 from stagelens.pipeline.recipe import dump, load
 from stagelens.pipeline.rows import no_rows
@@ -200,3 +200,17 @@ def test_studies_measure_it_as_any_other(bench):
     assert np.array_equal(again[0].ranks, found[1].ranks)
     leaned = importance(bench, systems[1], 2000)
     assert {"text"} <= {record["group"] for record in leaned}
+    # A blend grows no trees: not known, which is not 0.
+    assert {record["gain"] for record in leaned} == {None}
+    assert any(record["permutation"] for record in leaned)
+    assert sum(record["gain"] for record in importance(bench, systems[0], 2000)) == pytest.approx(1)
+
+
+def test_shares_of_candidate_sets_do_not_depend_on_the_block(tiny, tiny_split, make_bench):
+    recall = Union(parts=UNION.parts, size=30, ensemble=Borda())
+    benches = [make_bench(tiny, tiny_split, block=block) for block in (8192, 97, 37, 7)]
+    found = [candidate_set(bench, recall, bench.windows.test) for bench in benches]
+    assert 0 < found[0].tied < 1
+    assert {(one.tied, one.filled, one.digest) for one in found} == {
+        (found[0].tied, found[0].filled, found[0].digest)
+    }

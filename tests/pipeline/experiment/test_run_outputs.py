@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow.parquet import ParquetFile
 
 from stagelens.pipeline.compose import Union
 from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.data.write import write_dataset
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.losses import CLASSES
+from stagelens.pipeline.experiment.outputs import GROUP_ROWS
 from stagelens.pipeline.experiment.runner import simulate
 from stagelens.pipeline.recipe import load
 from stagelens.pipeline.report.schema import validate
@@ -45,6 +47,13 @@ def test_the_summary_fits_its_schema_and_stands_in_the_folder(both):
     assert json.loads((both.folder / "summary.json").read_text()) == both.summary
     names = {path.name for path in both.folder.iterdir()}
     assert {"config.toml", "manifest.json", "measurements.parquet", "comparisons.parquet"} <= names
+
+
+def test_measurements_stand_in_few_row_groups(both):
+    """One a system and metric would be thousands, and take longer to write than a stored study takes to judge."""
+    held = ParquetFile(both.folder / "measurements.parquet")
+    assert held.num_row_groups == -(-held.metadata.num_rows // GROUP_ROWS)
+    assert set(table(both).system) == {system["system"] for system in both.summary["systems"]}
 
 
 def test_six_classes_sum_to_one_for_every_user(both):

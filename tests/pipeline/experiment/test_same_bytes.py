@@ -65,6 +65,8 @@ def test_another_store_and_another_block_size_give_the_same_bytes(whole, make_st
     assert again.manifest["made"] == whole.manifest["made"] > 20
     assert measurements(again.folder) == measurements(whole.folder)
     assert again.summary["comparisons"] == whole.summary["comparisons"]
+    metrics = [[system["metrics"] for system in run.summary["systems"]] for run in (again, whole)]
+    assert metrics[0] == metrics[1]  # to the last bit, shares of filled and tied places too
     assert again.summary["fingerprint"] == whole.summary["fingerprint"]
 
 
