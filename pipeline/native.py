@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import sys
 import threading
@@ -86,9 +85,8 @@ def set_threads(count: int | None = None) -> int:
 def release_memory() -> None:
     """Give freed memory back to the system: a load leaves several times the size of its data behind in the pools.
 
-    Does what the platform can do: the collector, Arrow's pool where it is loaded, and glibc's heap.
+    Does what the platform can do: Arrow's pool where it is loaded, and glibc's heap.
     """
-    gc.collect()
     if "pyarrow" in sys.modules:
         sys.modules["pyarrow"].default_memory_pool().release_unused()
     if sys.platform.startswith("linux"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from scipy.special import gammaincinv, ndtr, stdtr
 
 from stagelens.pipeline.core import Float64
 from stagelens.pipeline.seeds import generator
+
+REACH = 7.5
+"""Normal scores beyond this occur once in 3e13 draws."""
 
 
 def smallest_p(correlation: Float64, df: Float64, draws: int, seed: int) -> Float64:
@@ -27,15 +31,31 @@ def smallest_p(correlation: Float64, df: Float64, draws: int, seed: int) -> Floa
     if not len(df):
         return np.ones(draws)
     root, spread = _root(correlation), _root(correlation**2)
+    mean_square = [_mean_square(float(one)) for one in df]
     rng = generator(seed, "max-t")
     result = np.empty(draws)
     for start in range(0, draws, 1000):
         part = slice(start, min(start + 1000, draws))
         normal = rng.standard_normal((2, part.stop - part.start, len(df)))
-        chi = 2 * gammaincinv(df / 2, ndtr(normal[1] @ spread.T)) / df
+        place = np.clip(normal[1] @ spread.T, -REACH, REACH)
+        chi = np.stack([of(place[:, j]) for j, of in enumerate(mean_square)], axis=1)
         t = np.abs(normal[0] @ root.T) / np.sqrt(chi)
         result[part] = (2 * stdtr(df, -t)).min(axis=1)
     return np.sort(result)
+
+
+@cache
+def _mean_square(df: float) -> Callable[[Float64], Float64]:
+    """Return the quantile function of chi-squared / df at standard normal scores: the exact one, splined in its log.
+
+    The inverse of the incomplete gamma function is slow; the spline is within 1e-10 of it for scores up to 4, and
+    1e-4 at 7.5.
+    """
+    from scipy.interpolate import CubicSpline
+
+    nodes = np.linspace(-REACH, REACH, 1025)
+    spline = CubicSpline(nodes, np.log(2 * gammaincinv(df / 2, ndtr(nodes)) / df))
+    return lambda score: np.exp(spline(score))
 
 
 def sign_flips(totals: Float64, draws: int, seed: int) -> Float64:

@@ -11,7 +11,8 @@ ensemble combines the scores of separate parts, one a signal:
 - end to end: of each kind the recall stage and the re-ranker that were best on valid. What a re-ranker sees of recall
   is the place and score in the one list that recall made, for both kinds; the evidence of single channels is hidden.
 
-Everything has at most ``compare.trials`` settings: fusions and weighted ensembles the weight of content against
+Everything has at most ``compare.trials`` settings, and both kinds the same number of trials: fusions and weighted
+ensembles the weight of content against
 interactions, other ensembles what they have. The setting is chosen on valid with the first seed, then held for every
 seed. Confounds: ``integration_confounds``.
 """
@@ -40,7 +41,7 @@ from stagelens.pipeline.experiment.integration_parts import (
     known,
     metric_of,
 )
-from stagelens.pipeline.experiment.integration_settings import INTERACTION, Method, methods_of
+from stagelens.pipeline.experiment.integration_settings import INTERACTION, Method, levelled, methods_of
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.recipe import Recipe, load
@@ -67,6 +68,8 @@ def lay_out(study: Study, dataset: Dataset, options: CompareOptions) -> CompareP
     vectors = builder.part(options.interaction, "compare.interaction", "vectors")
     signals: dict[str, str | Recipe] = {INTERACTION: vectors, **{name: name for name in modalities}}
     methods, notes = methods_of(options, signals)
+    methods, said = levelled(methods)
+    notes += said
     _check_confounded(options, methods)
     parts = Parts(study, signals)
     trials: list[Trial] = []

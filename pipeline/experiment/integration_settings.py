@@ -92,6 +92,34 @@ def methods_of(
     return tuple(found), notes
 
 
+def levelled(methods: Sequence[Method]) -> tuple[tuple[Method, ...], list[str]]:
+    """Return the methods with as many trials for each kind: settings of the larger kind are dealt method by method.
+
+    The best of a kind is chosen among all trials of the kind, so a kind with more of them has the better chance.
+    """
+    total = {
+        kind: sum(s.trials for m in methods if m.kind == kind for s in m.settings)
+        for kind in get_args(Integration)
+    }
+    least = min((count for count in total.values() if count), default=0)
+    kept: dict[str, list[Setting]] = {method.name: [] for method in methods}
+    spent = dict.fromkeys(total, 0)
+    for turn in range(max((len(method.settings) for method in methods), default=0)):
+        for method in methods:
+            if turn < len(method.settings):
+                setting = method.settings[turn]
+                first = not kept[method.name]  # no method leaves the comparison
+                if first or spent[method.kind] + setting.trials <= least:
+                    kept[method.name].append(setting)
+                    spent[method.kind] += setting.trials
+    notes = [
+        f"{kind}s have {spent[kind]} of their {count} settings, for as many trials as the other kind"
+        for kind, count in total.items()
+        if spent[kind] < count
+    ]
+    return tuple(dataclasses.replace(one, settings=tuple(kept[one.name])) for one in methods), notes
+
+
 def _has_torch() -> bool:
     from importlib.util import find_spec
 

@@ -207,7 +207,12 @@ def latency(
 ) -> tuple[list[float], list[float]]:
     """Return milliseconds of single queries: for recall, and for the re-rank stage (empty for a union)."""
     recall = system if isinstance(system, Union) else system.recall
-    key = fingerprint("latency", recall_key(bench, recall, window), system, queries)
+    model = (
+        [bench.reranker_key(system), bench.hashes(system.rerank, window, "rerank")]
+        if isinstance(system, Then)
+        else []
+    )
+    key = fingerprint("latency", recall_key(bench, recall, window), system, model, queries)
 
     def make() -> Saved:
         stage: list[list[float]] = [[], []]

@@ -6,7 +6,7 @@ import pytest
 
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment.integration_options import CompareOptions
-from stagelens.pipeline.experiment.integration_settings import CONTENT_WEIGHTS, methods_of
+from stagelens.pipeline.experiment.integration_settings import CONTENT_WEIGHTS, levelled, methods_of
 from stagelens.pipeline.recipe import load
 
 SIGNALS = {"interaction": load({"use": "recall.PureSVD"}), "image": "image", "text": "text"}
@@ -26,6 +26,24 @@ def test_nothing_has_more_trials_than_the_others_may_have(trials):
         assert tried <= trials
         assert (tried < trials) == any(note.startswith(f"{name} has {tried} of {trials}") for note in notes)
         assert len({repr(setting.rule) for setting in method.settings}) == len(method.settings)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 4])
+def test_the_best_of_both_kinds_is_chosen_among_as_many_trials(trials):
+    everything, _ = methods_of(CompareOptions(trials=trials), SIGNALS)
+    kept, notes = levelled(everything)
+    assert [one.name for one in kept] == [one.name for one in everything]  # no method leaves
+    count = {
+        kind: sum(s.trials for one in kept if one.kind == kind for s in one.settings)
+        for kind in ("fusion", "ensemble")
+    }
+    if trials == 1:  # six ensembles with one setting each stay more than four fusions
+        assert count == {"fusion": 4, "ensemble": 6}
+    else:
+        assert count["fusion"] == count["ensemble"] == 4 * trials
+        assert notes
+    for before, after in zip(everything, kept, strict=True):
+        assert before.settings[: len(after.settings)] == after.settings  # the first ones stay
 
 
 def test_weights_of_both_kinds_come_from_one_ladder():
