@@ -143,6 +143,7 @@ class FittedSimilarity:
         Raises:
             ValueError: Queries and candidates are not of the same users.
         """
+        from stagelens.pipeline.threads import over_rows
         from stagelens.rerank.features.similarity_kernel import similarities
 
         if len(queries) != len(candidates):
@@ -151,9 +152,15 @@ class FittedSimilarity:
         values = np.full((*candidates.item.shape, len(self.names)), np.nan, np.float32)
         longest = max(1, min(self.max_history, int(history.lengths.max(initial=0))))
         weights = (0.5 ** (np.arange(longest) / self.half_life)).astype(np.float32)
-        similarities(
-            history.indptr, history.items, candidates.item, self.vectors, self.usable, weights, values
-        )
+
+        def rows(start: int, stop: int) -> None:
+            pointers, items = history.indptr[start : stop + 1], candidates.item[start:stop]
+            similarities(
+                pointers, history.items, items, self.vectors, self.usable, weights, values[start:stop]
+            )
+
+        steps = candidates.size * min(longest, 10) * self.vectors.shape[1]
+        over_rows(len(queries), rows, steps=steps)
         values[..., 3] = np.where(candidates.found, self.flag[candidates.item], np.float32(np.nan))
         return Features(self.names, values)
 
