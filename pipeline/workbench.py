@@ -377,7 +377,7 @@ class Workbench(Retrieval):
     def read(
         self, recall: Union, groups: Sequence[Recipe], window: Window
     ) -> Iterator[tuple[int, int, Queries, Candidates, Candidates, Features]]:
-        """Yield block by block its bounds, queries, candidates as recall hands them over, those with evidence, columns."""
+        """Yield block by block its bounds, queries, candidates as recalled, the same with evidence, and columns."""
         for start, stop in window.blocks(max(1, CELLS // recall.size)):
             queries = window.queries(start, stop)
             candidates, _ = self.candidates(recall, window, start, stop)
