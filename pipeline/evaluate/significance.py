@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -128,10 +129,17 @@ def interval(
         ConfigError: Two seeds.
         ValueError: A shape does not match the truth.
     """
-    member = _estimate(np.atleast_2d(contributions), Clusters.of(truth, inside))
+    clusters = Clusters.of(truth, inside) if inside is not None else _whole(truth)
+    member = _estimate(np.atleast_2d(contributions), clusters)
     half = -float(stdtrit(member.df, alpha / 2)) * member.se if member.df >= 1 else float("nan")
     mean = member.estimate.mean
     return Interval(mean, mean - half, mean + half, member.estimate.users)
+
+
+@lru_cache(maxsize=2)
+def _whole(truth: Truth) -> Clusters:
+    """Return the clusters of all pairs, which every metric of every system shares."""
+    return Clusters.of(truth)
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from stagelens.pipeline.core import Dataset, ModalityTable, Split
+from stagelens.pipeline.contracts import Saved
+from stagelens.pipeline.core import Dataset, Int64, ModalityTable, Split
 from stagelens.pipeline.data.describe import describe
 from stagelens.pipeline.data.knockout import varies
 from stagelens.pipeline.data.splits import split as make_split
@@ -50,6 +52,7 @@ from stagelens.pipeline.experiment.summary import (
 )
 from stagelens.pipeline.native import release_memory
 from stagelens.pipeline.progress import Progress, Silent
+from stagelens.pipeline.recipe import fingerprint
 from stagelens.pipeline.retrieval import Treated
 from stagelens.pipeline.store import Store
 from stagelens.pipeline.workbench import Workbench
@@ -246,14 +249,18 @@ class _Run:
             degree = split.train.item_degree()
             present = {name: table.present for name, table in dataset.modalities.items()}
             parts = slices(truth, split.train.user_degree(), degree, present)
+            finished = Finished(study, dataset, plan, measured, means, margins, truth, parts, [])
+            judged = self.store.saved(
+                "judged", study.name, fingerprint("judged", key), lambda: _judged(finished, degree, kind)
+            ).meta
+            records = [dict(record) for record in judged["records"]]
+            finished = replace(finished, records=records)
+            shown = [one for one in measured.values() if one.arm.shown]
             systems = [
-                system_record(one, truth, study.measure, degree, parts)
-                for one in measured.values()
-                if one.arm.shown
+                {**record, "cost": dict(one.cost)}
+                for record, one in zip(judged["systems"], shown, strict=True)
             ]
-            records = comparison_records(plan, measured, margins, truth, study.measure, parts)
-            finished = Finished(study, dataset, plan, measured, means, margins, truth, parts, records)
-            blocks = kind.blocks(finished) if kind.blocks else {}
+            blocks = judged["blocks"]
         summary = {
             "schema_version": SCHEMA_VERSION,
             "name": study.name,
@@ -330,6 +337,19 @@ class _Run:
             )
             for arm in self.plan.arms
         }
+
+
+def _judged(finished: Finished, degree: Int64, kind: Kind) -> Saved:
+    """Return everything said about the systems and comparisons: it follows from the study alone, so it is kept."""
+    study, truth, parts = finished.study, finished.truth, finished.parts
+    measured = finished.measured
+    systems = [
+        system_record(one, truth, study.measure, degree, parts) for one in measured.values() if one.arm.shown
+    ]
+    records = comparison_records(finished.plan, measured, finished.margins, truth, study.measure, parts)
+    blocks = kind.blocks(replace(finished, records=records)) if kind.blocks else {}
+    said = {"systems": systems, "records": records, "blocks": blocks}
+    return Saved({}, json.loads(json.dumps(said)))
 
 
 def under_treatment(bench: Workbench, treated: tuple[Treated, ...]) -> Workbench:
