@@ -189,14 +189,8 @@ def write_measurements(
     def same(value: str, n: int) -> Any:
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int16)), [value])
 
-    waiting: list[Any] = []
-
-    def flush(writer: Any, least: int) -> None:
-        """Write what waits as one row group: hundreds of systems and metrics would make thousands of small ones."""
-        if sum(table.num_rows for table in waiting) >= least:
-            writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
-            waiting.clear()
-
+    waiting: list[Any] = []  # written as one row group: systems times metrics would make thousands of small ones
+    rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for one in measured:
             if not one.arm.shown:
@@ -217,8 +211,12 @@ def write_measurements(
                     relevant.take(pa.array(places)),
                 ]
                 waiting.append(pa.Table.from_arrays(columns, schema=schema))
-                flush(writer, GROUP_ROWS)
-        flush(writer, 1)
+                rows += n
+                if rows >= GROUP_ROWS:
+                    writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
+                    waiting, rows = [], 0
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
 
 
 def manifest_of(

@@ -12,6 +12,8 @@ DASH = "-"
 
 def clean(text: str) -> str:
     """Drop control characters: a name in the data must not steer the reader's terminal or browser."""
+    if text.isprintable():
+        return text
     return "".join(letter for letter in text if letter.isprintable() or letter.isspace())
 
 
