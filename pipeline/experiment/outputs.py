@@ -189,7 +189,9 @@ def write_measurements(
     def same(value: str, n: int) -> Any:
         return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int16)), [value])
 
-    waiting: list[Any] = []  # written as one row group: systems times metrics would make thousands of small ones
+    waiting: list[
+        Any
+    ] = []  # written as one row group: systems times metrics would make thousands of small ones
     rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for one in measured:
