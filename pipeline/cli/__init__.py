@@ -18,14 +18,12 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Words after the program's name; those of this process by default.
     """
     from stagelens.pipeline.cli.console import clean_warnings, complain, drop_output
-    from stagelens.pipeline.cli.interrupts import insistent
 
     words = list(sys.argv[1:] if args is None else args)
     with clean_warnings():
         try:
-            with insistent():
-                status = _run(words)
-                sys.stdout.flush()
+            status = _run(words)
+            sys.stdout.flush()
         except BrokenPipeError:  # the reader (head, less) has left: nobody to tell
             drop_output()
             return EXIT_PIPE

@@ -113,27 +113,6 @@ def test_interrupted_is_status_130(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_an_interrupt_that_is_lost_is_raised_again() -> None:
-    code = (
-        "import os, signal, time\n"
-        "from stagelens.pipeline.cli.interrupts import insistent\n"
-        "lost = 0\n"
-        "try:\n"
-        "    with insistent(0.2):\n"
-        "        try:\n"
-        "            os.kill(os.getpid(), signal.SIGINT); time.sleep(5)\n"
-        "        except KeyboardInterrupt:\n"
-        "            lost = 1\n"
-        "        time.sleep(5)\n"
-        "except KeyboardInterrupt:\n"
-        "    print('through', lost, signal.getitimer(signal.ITIMER_REAL)[0])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
-    )
-    assert done.stdout.split() == ["through", "1", "0.0"], done.stderr
-
-
 def test_warnings_are_one_clean_line(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
