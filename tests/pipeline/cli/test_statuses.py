@@ -94,6 +94,11 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert errors == ""
 
 
+def _listen() -> None:
+    """Tests may run in the background, where interrupts are ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_is_status_130(tmp_path: Path) -> None:
     running = subprocess.Popen(
         [SCRIPT, "--out", str(tmp_path / "run")],
@@ -101,6 +106,7 @@ def test_interrupted_is_status_130(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_listen,
     )
     assert running.stderr is not None
     assert running.stderr.readline(), "the first note: the study has begun"

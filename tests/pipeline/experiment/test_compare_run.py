@@ -167,7 +167,8 @@ def test_families(whole):
 
 def test_a_repeated_run_fits_nothing_and_the_order_of_modalities_never_matters(whole, compare, store):
     again = compare(store, modalities=["text", "image"], **{"compare.confound": ALL})
-    assert again.manifest["made"] == 0
+    made = {entry["kind"] for entry in again.manifest["artefacts"] if entry["made"]}
+    assert made <= {"judged"}  # another study by its options; all that it is made of is there
     assert again.summary["integration"] == whole.summary["integration"]
     assert again.manifest["lists"] == whole.manifest["lists"]
 
