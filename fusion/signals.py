@@ -113,7 +113,7 @@ class Fusion(Recipe):
         return frozenset(found)
 
     @property
-    def seeded(self) -> bool:  # type: ignore[override]
+    def seeded(self) -> bool:
         """Whether a signal's own fit uses the seed."""
         return any(isinstance(part, Recipe) and part.seeded for part, _ in self.parts)
 

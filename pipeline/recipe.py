@@ -47,8 +47,11 @@ class Recipe:
     """Base of all recipes. Subclasses are made with the ``recipe`` decorator."""
 
     role: ClassVar[Role] = ""
-    seeded: ClassVar[bool] = False
-    """Whether ``fit`` uses its seed; if not, it is fitted once whatever the number of seeds."""
+
+    @property
+    def seeded(self) -> bool:
+        """Whether ``fit`` uses its seed; if not, it is fitted once whatever the number of seeds."""
+        return False
 
     @property
     def label(self) -> str:

@@ -78,7 +78,7 @@ class Dense(Recipe):
         return self.vectors.reads if self.vectors is not None else frozenset({str(self.modality)})
 
     @property
-    def seeded(self) -> bool:  # type: ignore[override]
+    def seeded(self) -> bool:
         """Whether training an index or the vectors uses the seed."""
         return self.index != "Flat" or (self.vectors is not None and self.vectors.seeded)
 

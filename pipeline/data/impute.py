@@ -50,7 +50,7 @@ class Impute(Dosed):
             )
 
     @property
-    def seeded(self) -> bool:  # type: ignore[override]
+    def seeded(self) -> bool:
         """Whether the seed decides who is filled."""
         return self.dose < 1
 

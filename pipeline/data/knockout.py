@@ -29,10 +29,14 @@ class Dosed(Recipe):
     """A treatment of a share of the items: with one seed, a larger dose treats the same items and more."""
 
     role: ClassVar[Role] = "treatment"
-    seeded: ClassVar[bool] = True
 
     dose: float = Field(default=1.0, ge=0, le=1)
     """Share of the items with a vector that are treated."""
+
+    @property
+    def seeded(self) -> bool:
+        """Which rows are treated, or what becomes of them, is drawn."""
+        return True
 
     def drawn(self, name: str, items: Int64, *, seed: int) -> Int64:
         """Return the items that the dose treats, increasing.

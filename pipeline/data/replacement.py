@@ -33,7 +33,7 @@ class Constant(Dosed):
     where none of those has a vector)."""
 
     @property
-    def seeded(self) -> bool:  # type: ignore[override]
+    def seeded(self) -> bool:
         """Whether the seed decides who is treated."""
         return self.dose < 1
 

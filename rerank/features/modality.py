@@ -80,7 +80,7 @@ class Similarity(Recipe):
         return self.vectors.reads if self.vectors is not None else frozenset({self.space})
 
     @property
-    def seeded(self) -> bool:  # type: ignore[override]
+    def seeded(self) -> bool:
         """Whether the vectors use the seed."""
         return self.vectors is not None and self.vectors.seeded
 
