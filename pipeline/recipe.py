@@ -148,6 +148,12 @@ def recipes_of(room: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def fields_of(cls: type[Recipe]) -> list[str]:
+    """Return the names of a recipe's fields, in order."""
+    made: Any = cls  # the decorator makes it a dataclass, which a type checker cannot see here
+    return [field.name for field in dataclasses.fields(made)]
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Recipe):
         return dump(value)
@@ -160,7 +166,7 @@ def _plain(value: Any) -> Any:
 
 def dump(value: Recipe) -> dict[str, Any]:
     """Return the recipe as plain data; fields that are None are left out (TOML has no null)."""
-    fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}  # type: ignore[arg-type]
+    fields = {name: _plain(getattr(value, name)) for name in fields_of(type(value))}
     return {"use": name_of(type(value)), **{k: v for k, v in fields.items() if v is not None}}
 
 
@@ -175,7 +181,7 @@ def load(data: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
             f"{where}: no 'use' in {dict(data)!r}; write use = \"room.Name\", e.g. recall.ItemKNN"
         )
     cls = lookup(str(data["use"]))
-    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    known = fields_of(cls)
     fields: dict[str, Any] = {}
     for key, value in data.items():
         if key == "use":

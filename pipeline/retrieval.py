@@ -93,13 +93,13 @@ class Retrieval:
     treated: tuple[Treated, ...] = ()
     block: int = 8192
     progress: Progress = field(default_factory=Silent)
-    fit_seconds: dict[str, float] = field(default_factory=dict)
-    _fits: OrderedDict[str, FittedChannel] = field(default_factory=OrderedDict)
-    _keys: dict[tuple[Any, ...], str] = field(default_factory=dict)
-    _lists: dict[tuple[Recipe, str, int], RowFiles] = field(default_factory=dict)
-    _weights: dict[Union, tuple[float, ...]] = field(default_factory=dict)
-    _rules: dict[str, FittedEnsemble] = field(default_factory=dict)
-    _fillers: dict[str, Int32] = field(default_factory=dict)
+    fit_seconds: dict[str, float] = field(default_factory=dict, init=False)
+    _fits: OrderedDict[str, FittedChannel] = field(default_factory=OrderedDict, init=False)
+    _keys: dict[tuple[Any, ...], str] = field(default_factory=dict, init=False)
+    _lists: dict[tuple[Recipe, str, int], RowFiles] = field(default_factory=dict, init=False)
+    _weights: dict[Union, tuple[float, ...]] = field(default_factory=dict, init=False)
+    _rules: dict[str, FittedEnsemble] = field(default_factory=dict, init=False)
+    _fillers: dict[str, Int32] = field(default_factory=dict, init=False)
 
     def side(self, window: Window) -> Literal["fit", "serve"]:
         """Return ``serve`` for test where tables are treated; valid, which chooses, belongs to fitting."""

@@ -72,10 +72,10 @@ class Workbench(Retrieval):
     lost: Literal["drop", "inject", "weight"] = "drop"
     max_rows: int = 1_000_000
     negatives: int | None = 30
-    lost_counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    _groups: OrderedDict[tuple[Any, ...], FittedFeatureGroup] = field(default_factory=OrderedDict)
-    _rerankers: dict[str, FittedReranker] = field(default_factory=dict)
-    _rows: tuple[str, Rows, Rows] | None = None
+    lost_counts: dict[str, dict[str, int]] = field(default_factory=dict, init=False)
+    _groups: OrderedDict[tuple[Any, ...], FittedFeatureGroup] = field(default_factory=OrderedDict, init=False)
+    _rerankers: dict[str, FittedReranker] = field(default_factory=dict, init=False)
+    _rows: tuple[str, Rows, Rows] | None = field(default=None, init=False)
 
     @classmethod
     def of(

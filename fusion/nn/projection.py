@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stagelens.fusion.projected import Projected
 
 
-class _Pool(torch.autograd.Function):  # type: ignore[misc]
+class _Pool(torch.autograd.Function):  # type: ignore[misc]  # its base is untyped in torch
     """Sums of rows, by a sparse matrix that SciPy multiplies in a fixed order."""
 
     @staticmethod

@@ -69,8 +69,10 @@ def patched(table: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
     out = dict(table)
     for key, value in patch.items():
         inner = out.get(key)
-        whole = not (isinstance(value, Mapping) and isinstance(inner, Mapping)) or "use" in value
-        out[key] = value if whole else patched(inner, value)  # type: ignore[arg-type]
+        if isinstance(value, Mapping) and isinstance(inner, Mapping) and "use" not in value:
+            out[key] = patched(inner, value)
+        else:
+            out[key] = value
     return out
 
 

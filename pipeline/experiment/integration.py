@@ -53,11 +53,7 @@ def plan_of_comparison(study: Study, dataset: Dataset) -> ComparePlan:
     Raises:
         ConfigError: No content modality, or a wrong name, recipe or confound.
     """
-    return lay_out(study, dataset, study.compare)
-
-
-def lay_out(study: Study, dataset: Dataset, options: CompareOptions) -> ComparePlan:
-    """Lay out a comparison with these options; see ``plan_of_comparison``."""
+    options = study.compare
     modalities = tuple(sorted(chosen_modalities(study, dataset)))
     if not modalities:
         raise ConfigError(

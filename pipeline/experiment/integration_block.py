@@ -124,7 +124,7 @@ def figures(record: Mapping[str, Any]) -> str:
 def _records(finished: Finished, family: str) -> dict[tuple[Key, Key], Record]:
     """Return the judged comparisons of a family: (baseline, system) -> record."""
     return {
-        tuple((r["stage"], r["view"], r[side]) for side in ("baseline", "system")): r  # type: ignore[misc]
+        ((r["stage"], r["view"], r["baseline"]), (r["stage"], r["view"], r["system"])): r
         for r in finished.records
         if r["family"] == family and r["slice"] is None and r["verdict"] is not None
     }

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.merge import Merge
-from stagelens.pipeline.recipe import Recipe, load, lookup
+from stagelens.pipeline.recipe import Recipe, fields_of, load, lookup
 
 Integration = Literal["fusion", "ensemble"]
 INTERACTION = "interaction"
@@ -80,9 +80,10 @@ def methods_of(
         fusions = [table for table in fusions if table["use"] != NEURAL]
         notes.append(f"{NEURAL} is left out: torch is not installed (extra neural)")
     found: list[Method] = []
-    for kind, tables in (("fusion", fusions), ("ensemble", options.ensemble)):
+    asked: dict[Integration, Sequence[Mapping[str, Any]]] = {"fusion": fusions, "ensemble": options.ensemble}
+    for kind, tables in asked.items():
         for table in tables:
-            method = _method(table, kind, signals, options.trials)  # type: ignore[arg-type]
+            method = _method(table, kind, signals, options.trials)
             if method.name in {one.name for one in found}:
                 raise ConfigError(f"compare.{kind}: {method.name} stands there twice; give each once")
             tried = sum(setting.trials for setting in method.settings)
@@ -140,7 +141,7 @@ def _method(
         raise ConfigError(f"{where}: {table['use']} is a {cls.role or 'recipe'}, expected {role}")
     given: dict[str, Any] = {"of": tuple(signals.values())} if kind == "fusion" else {}
     given |= {key: _by_signal(value, signals, where) for key, value in table.items()}
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    known = fields_of(cls)
     own = 1
     if given.get("weights") == "valid" and "trials" in known:
         own = given.setdefault("trials", trials)

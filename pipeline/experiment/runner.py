@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from stagelens.pipeline.experiment.outputs import (
 )
 from stagelens.pipeline.experiment.summary import (
     IN_SUMMARY,
+    JUDGED_EPOCH,
     Finished,
     Measured,
     comparison_records,
@@ -53,7 +54,6 @@ from stagelens.pipeline.experiment.summary import (
 from stagelens.pipeline.native import release_memory
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
-from stagelens.pipeline.retrieval import Treated
 from stagelens.pipeline.store import Store
 from stagelens.pipeline.workbench import Workbench
 from stagelens.pipeline.worlds.world import open_dataset
@@ -180,7 +180,7 @@ class _Run:
             if variant and conditions.protocol is None:
                 own = self.bench("", seed)
                 treated = treated_tables(own.dataset, own.windows, conditions, self.tables, seed=seed)
-                self.benches[place] = under_treatment(own, treated)
+                self.benches[place] = replace(own, treated=treated)
             else:
                 self.benches[place] = self._laid_out(conditions, seed)
         return self.benches[place]
@@ -205,7 +205,7 @@ class _Run:
             progress=self.progress,
         )
         treated = treated_tables(dataset, bench.windows, conditions, self.tables, seed=seed)
-        return under_treatment(bench, treated) if treated else bench
+        return replace(bench, treated=treated) if treated else bench
 
     def arms_of(self, variant: str) -> list[Arm]:
         """Return the arms under a variant."""
@@ -250,8 +250,9 @@ class _Run:
             present = {name: table.present for name, table in dataset.modalities.items()}
             parts = slices(truth, split.train.user_degree(), degree, present)
             finished = Finished(study, dataset, plan, measured, means, margins, truth, parts, [])
+            said = fingerprint("judged", JUDGED_EPOCH, key, [astuple(one) for one in plan.comparisons])
             judged = self.store.saved(
-                "judged", study.name, fingerprint("judged", key), lambda: _judged(finished, degree, kind)
+                "judged", study.name, said, lambda: _judged(finished, degree, kind)
             ).meta
             records = [dict(record) for record in judged["records"]]
             finished = replace(finished, records=records)
@@ -350,19 +351,3 @@ def _judged(finished: Finished, degree: Int64, kind: Kind) -> Saved:
     blocks = kind.blocks(replace(finished, records=records)) if kind.blocks else {}
     said = {"systems": systems, "records": records, "blocks": blocks}
     return Saved({}, json.loads(json.dumps(said)))
-
-
-def under_treatment(bench: Workbench, treated: tuple[Treated, ...]) -> Workbench:
-    """Return a workbench on the same windows and store in which these tables take a modality's place."""
-    return Workbench(
-        dataset=bench.dataset,
-        windows=bench.windows,
-        seed=bench.seed,
-        store=bench.store,
-        treated=treated,
-        block=bench.block,
-        progress=bench.progress,
-        lost=bench.lost,
-        max_rows=bench.max_rows,
-        negatives=bench.negatives,
-    )

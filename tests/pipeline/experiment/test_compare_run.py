@@ -10,7 +10,7 @@ import pytest
 from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.data.write import write_dataset
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.experiment.integration import choose_settings, lay_out
+from stagelens.pipeline.experiment.integration import choose_settings, plan_of_comparison
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.integration_parts import KINDS
 from stagelens.pipeline.experiment.runner import simulate
@@ -58,6 +58,10 @@ def store(tmp_path_factory):
 def whole(compare, store):
     """Both stages, one seed, every confound."""
     return compare(store, **{"compare.confound": ALL, "output.candidates": True})
+
+
+def laid_out(study, dataset, options):
+    return plan_of_comparison(study.model_copy(update={"compare": options}), dataset)
 
 
 def of(result, stage):
@@ -241,7 +245,7 @@ def test_an_honest_study_asks_nothing_of_test(make_study, folder, make_world):
     study, dataset = make_study(), make_world(3, users=30, modalities={"text": {"width": 4}})
     for confound in ((), ("fit-on-valid", "mask", "unnormalised-ndcg"), ("select-on-test",)):
         options = CompareOptions(fusion=FUSIONS, ensemble=ENSEMBLES, trials=2, confound=confound)
-        plan = choose_settings(study, lay_out(study, dataset, options), values)
+        plan = choose_settings(study, laid_out(study, dataset, options), values)
         assert any(asked) == (confound == ("select-on-test",)) == bool(plan.warnings)
 
 
@@ -272,7 +276,7 @@ def test_one_system_can_be_confounded_by_name(make_study, make_world):
     def values(arms, on_test=False):  # Concat is better on valid, WeightedSum better than Borda
         return [float("Concat" in arm.name) + float("Weighted" in arm.name) for arm in arms]
 
-    plan = choose_settings(study, lay_out(study, dataset, options), values)
+    plan = choose_settings(study, laid_out(study, dataset, options), values)
     assert plan.best["recall", "fusion"][2] == "fusion: Concat"
     assert {twin.honest[2] for twin in plan.twins} == {name}
     assert {twin.name for twin in plan.twins} == {f"{name} ({confound})" for confound in confounds}
@@ -301,17 +305,17 @@ def test_what_cannot_be_compared_is_answered(make_study, make_world):
     dataset = make_world(2, users=60, modalities={"text": {"width": 4}})
     study = make_study()
     with pytest.raises(ConfigError, match="leaves none"):
-        lay_out(make_study(modalities=["interaction"]), dataset, CompareOptions(fusion=FUSIONS))
+        laid_out(make_study(modalities=["interaction"]), dataset, CompareOptions(fusion=FUSIONS))
     merges = CompareOptions(fusion=FUSIONS, ensemble=({"merge": "quota"},))
     with pytest.raises(ConfigError, match="needs an ensemble of re-rankers"):
-        lay_out(study, dataset, merges)
-    assert lay_out(make_study(stage="recall"), dataset, merges).trials
+        laid_out(study, dataset, merges)
+    assert laid_out(make_study(stage="recall"), dataset, merges).trials
     wrong = CompareOptions(fusion=FUSIONS, confound=("mask",), confounded="fusion: Concatt")
     with pytest.raises(ConfigError, match="Did you mean 'fusion: Concat'"):
-        lay_out(study, dataset, wrong)
+        laid_out(study, dataset, wrong)
     always = make_study(**{"protocol.fit_on": "train+valid", "protocol.input": "train+valid"})
     with pytest.raises(ConfigError, match="already"):
-        lay_out(always, dataset, CompareOptions(fusion=FUSIONS, confound=("fit-on-valid",)))
+        laid_out(always, dataset, CompareOptions(fusion=FUSIONS, confound=("fit-on-valid",)))
 
 
 def test_a_confound_without_a_stage_is_said(make_study, make_world):
@@ -319,7 +323,7 @@ def test_a_confound_without_a_stage_is_said(make_study, make_world):
     study = make_study(stage="recall")
     options = CompareOptions(fusion=FUSIONS, ensemble=ENSEMBLES, confound=("unnormalised-ndcg",))
     plan = choose_settings(
-        study, lay_out(study, dataset, options), lambda arms, on_test=False: [0.5] * len(arms)
+        study, laid_out(study, dataset, options), lambda arms, on_test=False: [0.5] * len(arms)
     )
     assert not plan.twins
     assert "unnormalised-ndcg means something at re-rank and end to end alone" in plan.warnings[0]
