@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from stagelens.pipeline.cli import options as shared
-from stagelens.pipeline.cli.running import one_of, run_study
+from stagelens.pipeline.cli.options import Asked, one_of, takes_study_options
+from stagelens.pipeline.cli.running import run_study
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -17,9 +18,9 @@ EXAMPLES = (
 )
 
 
+@takes_study_options
 def attribute(
-    dataset: shared.DatasetOption = None,
-    modality: shared.ModalityOption = None,
+    asked: Asked,
     factor: Annotated[
         str | None,
         typer.Option(
@@ -28,16 +29,6 @@ def attribute(
             show_default=False,
         ),
     ] = None,
-    config: shared.ConfigOption = None,
-    assign: shared.SetOption = None,
-    seed: shared.SeedOption = None,
-    seeds: shared.SeedsOption = None,
-    out: shared.OutOption = None,
-    json_: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    margin: shared.MarginOption = None,
-    device: shared.DeviceOption = None,
-    threads: shared.ThreadsOption = None,
 ) -> None:
     """Say what each modality is worth at recall and at re-ranking, in one unit.
 
@@ -45,19 +36,5 @@ def attribute(
     and shares the gain out by Shapley values, with simultaneous intervals over users and trainings.
     """
     if one_of("factor", factor, ("interaction",)):
-        modality = [*(modality or ["all"]), "interaction"]
-    run_study(
-        dataset=dataset,
-        modality=modality,
-        config=config,
-        assign=assign,
-        seed=seed,
-        seeds=seeds,
-        out=out,
-        as_json=json_,
-        quiet=quiet,
-        margin=margin,
-        device=device,
-        threads=threads,
-        kind="attribute",
-    )
+        asked = replace(asked, modality=[*(asked.modality or ["all"]), "interaction"])
+    run_study(asked, kind="attribute")

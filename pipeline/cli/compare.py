@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stagelens.pipeline.cli import options as shared
-from stagelens.pipeline.cli.running import one_of, run_study
+from stagelens.pipeline.cli.options import STAGES, Asked, StageOption, all_of, one_of, takes_study_options
+from stagelens.pipeline.cli.running import run_study
 
 CONFOUNDS = ("fit-on-valid", "select-on-test", "unnormalised-ndcg", "mask")
 EXAMPLES = (
@@ -19,10 +19,10 @@ EXAMPLES = (
 )
 
 
+@takes_study_options
 def compare(
-    dataset: shared.DatasetOption = None,
-    stage: shared.StageOption = None,
-    modality: shared.ModalityOption = None,
+    asked: Asked,
+    stage: StageOption = None,
     confound: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,16 +39,6 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    config: shared.ConfigOption = None,
-    assign: shared.SetOption = None,
-    seed: shared.SeedOption = None,
-    seeds: shared.SeedsOption = None,
-    out: shared.OutOption = None,
-    json_: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    margin: shared.MarginOption = None,
-    device: shared.DeviceOption = None,
-    threads: shared.ThreadsOption = None,
 ) -> None:
     """Compare fusion with ensembles built from the same signals.
 
@@ -56,24 +46,8 @@ def compare(
     same candidates, training data and number of settings tried on valid, at recall, at re-rank and end to end.
     """
     run_study(
-        dataset=dataset,
-        modality=modality,
-        config=config,
-        assign=assign,
-        seed=seed,
-        seeds=seeds,
-        out=out,
-        as_json=json_,
-        quiet=quiet,
-        margin=margin,
-        device=device,
-        threads=threads,
+        asked,
         kind="compare",
-        stage=one_of("stage", stage, ("recall", "rerank", "both")),
-        **{
-            "compare.confound": [one_of("confound", name, CONFOUNDS) for name in confound]
-            if confound
-            else None,
-            "compare.confounded": on,
-        },
+        stage=one_of("stage", stage, STAGES),
+        **{"compare.confound": all_of("confound", confound, CONFOUNDS), "compare.confounded": on},
     )

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stagelens.pipeline.cli import options as shared
-from stagelens.pipeline.cli.running import one_of, run_study
+from stagelens.pipeline.cli.options import STAGES, Asked, StageOption, all_of, one_of, takes_study_options
+from stagelens.pipeline.cli.running import run_study
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -17,10 +17,10 @@ EXAMPLES = (
 )
 
 
+@takes_study_options
 def knockouts(
-    dataset: shared.DatasetOption = None,
-    stage: shared.StageOption = None,
-    modality: shared.ModalityOption = None,
+    asked: Asked,
+    stage: StageOption = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,16 +37,6 @@ def knockouts(
             show_default=False,
         ),
     ] = None,
-    config: shared.ConfigOption = None,
-    assign: shared.SetOption = None,
-    seed: shared.SeedOption = None,
-    seeds: shared.SeedsOption = None,
-    out: shared.OutOption = None,
-    json_: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    margin: shared.MarginOption = None,
-    device: shared.DeviceOption = None,
-    threads: shared.ThreadsOption = None,
 ) -> None:
     """Say whether a modality is used at all: the same system with the modality's vectors made worthless.
 
@@ -54,26 +44,11 @@ def knockouts(
     from them.
     """
     run_study(
-        dataset=dataset,
-        modality=modality,
-        config=config,
-        assign=assign,
-        seed=seed,
-        seeds=seeds,
-        out=out,
-        as_json=json_,
-        quiet=quiet,
-        margin=margin,
-        device=device,
-        threads=threads,
+        asked,
         kind="knockouts",
-        stage=one_of("stage", stage, ("recall", "rerank", "both")),
+        stage=one_of("stage", stage, STAGES),
         **{
-            "knockouts.settings": [one_of("setting", name, ("single", "whole", "alone")) for name in setting]
-            if setting
-            else None,
-            "knockouts.when": [one_of("when", name, ("fit", "serve", "both")) for name in when]
-            if when
-            else None,
+            "knockouts.settings": all_of("setting", setting, ("single", "whole", "alone")),
+            "knockouts.when": all_of("when", when, ("fit", "serve", "both")),
         },
     )

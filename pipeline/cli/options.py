@@ -1,11 +1,17 @@
-"""Options that several commands share."""
+"""Options that every command about a study takes, as one value."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+
+if TYPE_CHECKING:
+    from stagelens.pipeline.experiment.options import Study
 
 DatasetOption = Annotated[
     str | None,
@@ -74,3 +80,107 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads of every library. [all cores]", show_default=False),
 ]
+
+STAGES = ("recall", "rerank", "both")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of a study on the command line; None where nothing was said."""
+
+    dataset: DatasetOption = None
+    modality: ModalityOption = None
+    config: ConfigOption = None
+    assign: SetOption = None
+    seed: SeedOption = None
+    seeds: SeedsOption = None
+    out: OutOption = None
+    json_: JsonOption = False
+    quiet: QuietOption = False
+    margin: MarginOption = None
+    device: DeviceOption = None
+    threads: ThreadsOption = None
+
+    def study(self, **more: Any) -> Study:
+        """Return the study that is described, and set the threads; ``more``: dotted options, passed over where None.
+
+        Raises:
+            ConfigError: A wrong name or value, or two seeds.
+        """
+        from stagelens.pipeline.native import set_threads
+
+        set_threads(self.threads)
+        options: dict[str, Any] = {
+            "data.path": self.dataset,
+            "modalities": tuple(self.modality) if self.modality else None,
+            "measure.margin": self.margin,
+            "device": one_of("device", self.device, ("auto", "cpu", "cuda")),
+            **more,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        return _study(self.config, given, tuple(self.assign or ()), self.seed, self.seeds)
+
+
+def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take the shared options beside its own: it gets them as its first argument, an ``Asked``."""
+    hints = get_type_hints(Asked, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    shared = {
+        one.name: inspect.Parameter(one.name, keyword, default=one.default, annotation=hints[one.name])
+        for one in fields(Asked)
+    }
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    first, *rest = shared.values()
+    parameters = [first, *(one.replace(kind=keyword) for one in own), *rest]
+
+    def taken(**given: Any) -> None:
+        asked = Asked(**{name: given.pop(name) for name in shared})
+        command(asked, **given)
+
+    taken.__doc__ = command.__doc__
+    taken.__name__ = command.__name__
+    taken.__annotations__ = {one.name: one.annotation for one in parameters}
+    taken.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    return taken
+
+
+def one_of(kind: str, value: str | None, known: tuple[str, ...]) -> str | None:
+    """Return the value.
+
+    Raises:
+        ConfigError: It is not among the known ones.
+    """
+    from stagelens.pipeline.errors import ConfigError, nearest
+
+    if value is not None and value not in known:
+        raise ConfigError(nearest(kind, value, known))
+    return value
+
+
+def all_of(kind: str, values: list[str] | None, known: tuple[str, ...]) -> list[str | None] | None:
+    """Return the values, None where there are none; see ``one_of``."""
+    return [one_of(kind, value, known) for value in values] if values else None
+
+
+def _study(
+    config: str | None,
+    options: dict[str, Any],
+    assignments: tuple[str, ...],
+    seed: int | None,
+    seeds: int | None,
+) -> Study:
+    from stagelens.pipeline.errors import ConfigError
+    from stagelens.pipeline.experiment.options import Study
+
+    made = Study.load(config, options, assignments)
+    if seed is not None or seeds is not None:
+        first = made.seeds[0] if seed is None else seed
+        count = len(made.seeds) if seeds is None else seeds
+        made = Study.load(config, options, (*assignments, f"seeds={list(range(first, first + count))}"))
+    if len(made.seeds) == 2:
+        raise ConfigError(
+            f"seeds = {list(made.seeds)}: two trainings give one degree of freedom, too few for an interval "
+            "over seeds. Allowed: one seed (the intervals are then for these fitted systems), or three and "
+            "more, e.g. --seeds 3."
+        )
+    return made

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stagelens.pipeline.cli import options as shared
-from stagelens.pipeline.cli.running import one_of, run_study
+from stagelens.pipeline.cli.options import STAGES, Asked, StageOption, one_of, takes_study_options
+from stagelens.pipeline.cli.running import run_study
 
 HELP = """Run a two-stage recommender and say what each modality is worth at each stage.
 
@@ -28,21 +28,11 @@ Exit status: 0 done, 2 wrong name or option, 3 data, 4 missing extra,
 """
 
 
+@takes_study_options
 def simulate(
+    asked: Asked,
     ctx: typer.Context,
-    dataset: shared.DatasetOption = None,
-    stage: shared.StageOption = None,
-    modality: shared.ModalityOption = None,
-    config: shared.ConfigOption = None,
-    assign: shared.SetOption = None,
-    seed: shared.SeedOption = None,
-    seeds: shared.SeedsOption = None,
-    out: shared.OutOption = None,
-    json_: shared.JsonOption = False,
-    quiet: shared.QuietOption = False,
-    margin: shared.MarginOption = None,
-    device: shared.DeviceOption = None,
-    threads: shared.ThreadsOption = None,
+    stage: StageOption = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     """Read the options, run the study, show it."""
@@ -53,18 +43,4 @@ def simulate(
 
         sys.stdout.write(f"stagelens {installed('stagelens')}\n")
         return
-    run_study(
-        dataset=dataset,
-        modality=modality,
-        config=config,
-        assign=assign,
-        seed=seed,
-        seeds=seeds,
-        out=out,
-        as_json=json_,
-        quiet=quiet,
-        margin=margin,
-        device=device,
-        threads=threads,
-        stage=one_of("stage", stage, ("recall", "rerank", "both")),
-    )
+    run_study(asked, stage=one_of("stage", stage, STAGES))
