@@ -31,6 +31,7 @@ from stagelens.pipeline.experiment.integration_confounds import twins_of, varian
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.integration_parts import (
     KINDS,
+    REFERENCES,
     VIEWS,
     WORDS,
     ComparePlan,
@@ -223,10 +224,10 @@ def _comparisons(study: Study, plan: ComparePlan) -> Iterator[Comparison]:
         best = [plan.best[stage, kind] for kind in KINDS if (stage, kind) in plan.best]
         if len(best) == len(KINDS):
             yield Comparison(best[0], best[1], metric, "other")
-        base = (stage, view, "base")
-        for key in best:
-            if base in held:
-                yield Comparison(base, key, metric, "other")
+        for reference in REFERENCES[stage]:
+            for key in best:
+                if (stage, view, reference) in held:
+                    yield Comparison((stage, view, reference), key, metric, "other")
     for stage in ("recall", "rerank"):
         metric = metric_of(study, stage)
         keys = list(dict.fromkeys(trial.arm.key for trial in plan.trials if trial.arm.stage == stage))

@@ -11,7 +11,15 @@ import numpy as np
 from stagelens.pipeline.core import Float64
 from stagelens.pipeline.evaluate.metrics import contributions
 from stagelens.pipeline.evaluate.significance import Judgement, Paired, judge
-from stagelens.pipeline.experiment.integration_parts import KINDS, VIEWS, ComparePlan, Key, Twin, known
+from stagelens.pipeline.experiment.integration_parts import (
+    KINDS,
+    REFERENCES,
+    VIEWS,
+    ComparePlan,
+    Key,
+    Twin,
+    known,
+)
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.summary import Finished, margin_of
 from stagelens.pipeline.recipe import Recipe
@@ -97,18 +105,21 @@ def _arm_record(finished: Finished, plan: ComparePlan, key: Key) -> Record:
 
 
 def answer(finished: Finished, plan: ComparePlan, stage: Stage) -> str:
-    """Return one line: is the ensemble or the fusion better at a stage, and is either better than the base?"""
+    """Return one line: is the ensemble or the fusion better at a stage, and is either better than the references?"""
     fusion, ensemble = (plan.best[stage, kind] for kind in KINDS)
     judged = _records(finished, "primary")
     found = judged[fusion, ensemble]
     word = BETTER.get(found["verdict"], found["verdict"])
     text = f"{AT[stage]}: {word}; {ensemble[2]} minus {fusion[2]}: {figures(found)}."
-    against = []
-    for kind, key in zip(KINDS, (fusion, ensemble), strict=True):
-        one = judged.get(((stage, VIEWS[stage], "base"), key))
-        if one is not None:
-            against.append(f"{kind} {one['verdict']}")
-    return text + (f" Against the base: {', '.join(against)}." if against else "")
+    for name, words in REFERENCES[stage].items():
+        reference = (stage, VIEWS[stage], name)
+        said = [
+            f"{kind} {judged[reference, key]['verdict']}"
+            for kind, key in zip(KINDS, (fusion, ensemble), strict=True)
+            if (reference, key) in judged
+        ]
+        text += f" Against {words}: {', '.join(said)}." if said else ""
+    return text
 
 
 def figures(record: Mapping[str, Any]) -> str:

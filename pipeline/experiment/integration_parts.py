@@ -19,6 +19,13 @@ Key = tuple[str, str, str]
 KINDS: tuple[Integration, ...] = ("fusion", "ensemble")
 WORDS: dict[Stage, str] = {"recall": "recall", "rerank": "re-rank", "both": "end to end"}
 VIEWS: dict[Stage, View] = {"recall": "catalogue", "rerank": "reference", "both": "own"}
+REFERENCES: dict[Stage, dict[str, str]] = {
+    "recall": {"base": "the base", "interaction": "interactions alone"},
+    "rerank": {"base": "the base", "base + interaction": "interactions alone"},
+    "both": {"base": "the base"},
+}
+"""What the best of each kind has to beat: systems by stage, in words. Alone: the interaction signal of both kinds
+without content, so that what it brings is not read as the worth of content."""
 
 
 class Values(Protocol):

@@ -7,27 +7,15 @@ from typing import Any
 
 from stagelens.pipeline.report import figures
 from stagelens.pipeline.report.comparisons import sentence
-from stagelens.pipeline.report.section import STAGE_WORDS, Record, Section, stage_word
+from stagelens.pipeline.report.section import Record, Section, stage_word
 
 _AGAINST = {"itself": "its honest self", "rival": "the rival kind's best"}
 
 
 def answer(summary: Record) -> Section | None:
-    """Return the best ensemble against the best fusion at every stage, and both against the base."""
+    """Return the best ensemble against the best fusion at every stage, and both against the references."""
     block = _block(summary)
-    best = block.get("best", {})
-    wanted = [
-        (stage, *pair)
-        for stage in STAGE_WORDS
-        if stage in best
-        for pair in (
-            (best[stage]["ensemble"], best[stage]["fusion"]),
-            (best[stage]["ensemble"], "base"),
-            (best[stage]["fusion"], "base"),
-        )
-    ]
-    judged = {(c["stage"], c["system"], c["baseline"]): c for c in _judged(summary) if c.get("primary")}
-    rows = [judged[place] for place in wanted if place in judged]
+    rows = [row for row in _judged(summary) if block and row.get("primary")]
     if not rows:
         return None
     said = " ".join((_sentences(block.get("warnings", ())), *block.get("answer", {}).values())).lstrip()

@@ -149,7 +149,7 @@ def test_end_to_end_is_the_best_of_each_kind_and_reads_the_merged_list_alone(who
 def test_families(whole):
     comparisons = pd.read_parquet(whole.folder / "comparisons.parquet")
     primary = comparisons[comparisons.primary & comparisons.verdict.notna()]
-    best = block(whole)["best"]
+    best, alone = block(whole)["best"], {"recall": "interaction", "rerank": "base + interaction"}
     wanted = {
         (stage, system, baseline)
         for stage in ("recall", "rerank", "both")
@@ -157,6 +157,7 @@ def test_families(whole):
             (best[stage]["ensemble"], best[stage]["fusion"]),
             (best[stage]["ensemble"], "base"),
             (best[stage]["fusion"], "base"),
+            *((best[stage][kind], alone[stage]) for kind in KINDS if stage in alone),
         )
     }
     assert set(primary[["stage", "system", "baseline"]].itertuples(index=False, name=None)) == wanted
@@ -167,6 +168,7 @@ def test_families(whole):
         )
         words = {"helps": "the ensemble is better", "hurts": "the fusion is better"}
         assert words.get(found["verdict"], found["verdict"]) in text
+        assert ("Against interactions alone: fusion " in text) == (stage in alone)
 
 
 def test_a_repeated_run_fits_nothing_and_the_order_of_modalities_never_matters(whole, compare, store):
@@ -290,7 +292,7 @@ def test_one_system_can_be_confounded_by_name(make_study, make_world):
 
 def test_tables_hold_every_row(whole):
     held = block(whole)
-    assert len(tables.answer(whole.summary).rows) == 9
+    assert len(tables.answer(whole.summary).rows) == 13
     assert len(tables.side_by_side(whole.summary).rows) == len(held["arms"]) == 10
     assert len(tables.confounds(whole.summary).rows) == len(held["confounds"])
     assert len(tables.pairs(whole.summary).rows) == 12
