@@ -5,11 +5,10 @@ from stagelens.fusion.early import PCA, Concat, Sum
 from stagelens.fusion.projected import Projected
 from stagelens.fusion.rules import Borda, CombMNZ, CombSUM, ReciprocalRank
 from stagelens.fusion.stacking import Stacking
-from stagelens.fusion.weighted import PUBLISHED, WeightedSum, published
+from stagelens.fusion.weighted import WeightedSum
 
 __all__ = [
     "PCA",
-    "PUBLISHED",
     "Blend",
     "Borda",
     "CombMNZ",
@@ -20,5 +19,4 @@ __all__ = [
     "Stacking",
     "Sum",
     "WeightedSum",
-    "published",
 ]

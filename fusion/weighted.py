@@ -1,8 +1,8 @@
-"""The weighted sum of normalised scores: weights tuned on valid, given, or as published models have them."""
+"""The weighted sum of normalised scores: weights tuned on valid, or given."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,18 +14,11 @@ from stagelens.fusion.normalise import Normalise
 from stagelens.fusion.rules import alphabetical, members, summed
 from stagelens.pipeline.contracts import Saved
 from stagelens.pipeline.core import Candidates, Float32, Float64, Int64
-from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.metrics import Metric, measure
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.merge import WEIGHT_TRIALS, search_weights
 from stagelens.pipeline.recipe import Recipe, Role, recipe
-
-PUBLISHED: dict[str, dict[str, float]] = {
-    "MGCL": {"interaction": 1.0, "image": 0.4, "text": 1.0},
-    "MGCE": {"interaction": 1.0, "image": 0.6, "text": 1.0},
-    "LightGT": {"interaction": 0.05, "image": 0.95, "text": 0.95},
-}
-"""Weights with which published models add the scores of their branches."""
 
 
 def _pairs(value: Any) -> Any:
@@ -236,42 +229,3 @@ class FittedWeightedSum:
             "trials": self.trials,
         }
         return Saved(meta=meta)
-
-
-def published(
-    name: str,
-    *,
-    interaction: Iterable[str],
-    image: Iterable[str] = (),
-    text: Iterable[str] = (),
-    normalise: Normalise = "raw",
-) -> WeightedSum:
-    """Return the weighted sum of a published ensemble for these members.
-
-    ``MGCL`` and ``MGCE`` add the image score with a weight of .4 and .6 to the others; ``LightGT`` gives interactions
-    .05 and content .95. The weights are those of the released configurations; there the scores of branches trained
-    side by side are added as they are (``raw``). Members that count in other units need a normalisation.
-
-    Args:
-        name: ``MGCL``, ``MGCE`` or ``LightGT``.
-        interaction: Labels of the members that read interactions.
-        image: Labels of those that read images.
-        text: Labels of those that read text.
-        normalise: Unit of the scores.
-
-    Raises:
-        ConfigError: Another name.
-
-    Example:
-        >>> published("MGCL", interaction=["ItemKNN"], image=["Dense(visual)"], text=["Dense(text)"]).weights
-        (('Dense(text)', 1.0), ('Dense(visual)', 0.4), ('ItemKNN', 1.0))
-
-    References:
-        MGCL: Liu et al. 2023, IEEE Transactions on Multimedia 25 (IEEE Xplore 10075502). MGCE: Li et al. 2024,
-        doi:10.1109/TKDE.2024.3424268. LightGT: Wei et al. 2023, doi:10.1145/3539618.3591716.
-    """
-    if name not in PUBLISHED:
-        raise ConfigError(nearest("published ensemble", name, PUBLISHED))
-    groups = {"interaction": interaction, "image": image, "text": text}
-    weights = {label: PUBLISHED[name][role] for role, labels in groups.items() for label in labels}
-    return WeightedSum(normalise=normalise, weights=tuple(sorted(weights.items())))

@@ -8,14 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stagelens.fusion import (
-    PUBLISHED,
     Borda,
     CombMNZ,
     CombSUM,
     ReciprocalRank,
     Stacking,
     WeightedSum,
-    published,
 )
 from stagelens.fusion.logistic import Logistic
 from stagelens.fusion.normalise import by_rank, min_max, z_score
@@ -234,16 +232,6 @@ def test_more_trials_find_no_worse_weights_and_are_counted():
     ]
     assert [fit.trials for fit in values] == [1, 10, 40]
     assert values[0].valid < values[1].valid <= values[2].valid
-
-
-def test_published_weights_are_those_of_the_papers():
-    assert PUBLISHED["MGCL"]["image"] == 0.4
-    assert PUBLISHED["MGCE"]["image"] == 0.6
-    assert PUBLISHED["LightGT"] == {"interaction": 0.05, "image": 0.95, "text": 0.95}
-    rule = published("LightGT", interaction=["KNN"], image=["see"], text=["read"], normalise="min-max")
-    assert rule == WeightedSum(weights={"KNN": 0.05, "see": 0.95, "read": 0.95})
-    with pytest.raises(ConfigError, match="Did you mean 'MGCL'"):
-        published("MGCI", interaction=["KNN"])
 
 
 # ---------------------------------------------------------------- stacking
