@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.special import stdtrit
+import scipy  # its parts are loaded when first used
 
 
 def detectable(se: float, df: float, critical: float, power: float = 0.8) -> float:
@@ -24,4 +24,4 @@ def detectable(se: float, df: float, critical: float, power: float = 0.8) -> flo
         >>> round(detectable(0.01, 1e6, 1.96), 4)
         0.028
     """
-    return float((critical + stdtrit(df, power)) * se)
+    return float((critical + scipy.special.stdtrit(df, power)) * se)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import ndtri
+import scipy  # its parts are loaded when first used
 
 
 def wilson(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -25,7 +25,7 @@ def wilson(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
         raise ValueError(f"{count} of {n}: the count lies outside 0..{n}")
     if n == 0:
         return 0.0, 1.0
-    z = -float(ndtri(alpha / 2))
+    z = -float(scipy.special.ndtri(alpha / 2))
     share, spread = count / n, z * z / n
     middle = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)

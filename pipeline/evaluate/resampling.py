@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
-from scipy.special import gammaincinv, ndtr, stdtr
+import scipy  # its parts are loaded when first used
 
 from stagelens.pipeline.core import Float64
 from stagelens.pipeline.seeds import generator
@@ -40,7 +40,7 @@ def smallest_p(correlation: Float64, df: Float64, draws: int, seed: int) -> Floa
         place = np.clip(normal[1] @ spread.T, -REACH, REACH)
         chi = np.stack([of(place[:, j]) for j, of in enumerate(mean_square)], axis=1)
         t = np.abs(normal[0] @ root.T) / np.sqrt(chi)
-        result[part] = (2 * stdtr(df, -t)).min(axis=1)
+        result[part] = (2 * scipy.special.stdtr(df, -t)).min(axis=1)
     return np.sort(result)
 
 
@@ -54,7 +54,7 @@ def _mean_square(df: float) -> Callable[[Float64], Float64]:
     from scipy.interpolate import CubicSpline
 
     nodes = np.linspace(-REACH, REACH, 257)
-    spline = CubicSpline(nodes, np.log(2 * gammaincinv(df / 2, ndtr(nodes)) / df))
+    spline = CubicSpline(nodes, np.log(2 * scipy.special.gammaincinv(df / 2, scipy.special.ndtr(nodes)) / df))
     return lambda score: np.exp(spline(score))
 
 

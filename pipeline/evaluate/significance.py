@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+import scipy  # its parts are loaded when first used
 
 from stagelens.pipeline.core import Bool, Float64
 from stagelens.pipeline.errors import ConfigError
@@ -131,7 +131,7 @@ def interval(
     """
     clusters = Clusters.of(truth, inside) if inside is not None else _whole(truth)
     member = _estimate(np.atleast_2d(contributions), clusters)
-    half = -float(stdtrit(member.df, alpha / 2)) * member.se if member.df >= 1 else float("nan")
+    half = -float(scipy.special.stdtrit(member.df, alpha / 2)) * member.se if member.df >= 1 else float("nan")
     mean = member.estimate.mean
     return Interval(mean, mean - half, mean + half, member.estimate.users)
 
@@ -232,7 +232,7 @@ def _estimate(difference: Float64, clusters: Clusters) -> _Member:
 def _p_value(mean: float, se: float, df: float) -> float:
     if not se > 0:
         return float("nan") if math.isnan(se) or math.isnan(mean) else float(mean == 0)
-    return float(2 * stdtr(df, -abs(mean) / se))
+    return float(2 * scipy.special.stdtr(df, -abs(mean) / se))
 
 
 def _correlation(family: Sequence[Paired], members: Sequence[_Member]) -> Float64:
@@ -257,7 +257,7 @@ def _judged(
     paired: Paired, member: _Member, level: float, alpha: float, *, p: float, adjusted: float, flip: float
 ) -> Judgement:
     mean, se, df = member.estimate.mean, member.se, member.df
-    critical = -float(stdtrit(df, level / 2)) if df >= 1 else float("nan")
+    critical = -float(scipy.special.stdtrit(df, level / 2)) if df >= 1 else float("nan")
     half = critical * se
     # Rounding must not part the interval from p_adjusted: both say the same about 0.
     if adjusted < alpha and abs(mean) <= half:

@@ -22,7 +22,7 @@ from stagelens.pipeline.evaluate.cost import Phases
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.summary import Finished, Measured, losses_of, user_rows
+from stagelens.pipeline.experiment.summary import Finished, Measured, losses_of, user_values
 from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import dump, fingerprint
 from stagelens.pipeline.store import Store, write_text
@@ -186,39 +186,50 @@ def write_measurements(
         ]
     )
 
-    def same(value: str, n: int) -> Any:
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int16)), [value])
-
-    waiting: list[
-        Any
-    ] = []  # written as one row group: systems times metrics would make thousands of small ones
-    rows = 0
+    waiting: list[Any] = []  # written together: systems would make thousands of small row groups
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for one in measured:
             if not one.arm.shown:
                 continue
-            for seed, name, places, values in user_rows(one, truth, study.measure, study.seeds):
-                metric, _, k = name.partition("@")
-                n = len(places)
-                columns = [
-                    user_id.take(pa.array(places)),
-                    same(one.arm.name, n),
-                    same(one.arm.stage, n),
-                    same(one.arm.view, n),
-                    same(metric, n),
-                    pa.array(np.full(n, int(k or 0), dtype=np.int32)),
-                    pa.array(np.full(n, seed, dtype=np.int64)),
-                    pa.array(values),
-                    degree.take(pa.array(places)),
-                    relevant.take(pa.array(places)),
-                ]
-                waiting.append(pa.Table.from_arrays(columns, schema=schema))
-                rows += n
-                if rows >= GROUP_ROWS:
-                    writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
-                    waiting, rows = [], 0
+            for seed, metrics, values in user_values(one, truth, study.measure, study.seeds):
+                step = max(GROUP_ROWS // len(metrics), 1)
+                for start in range(0, len(truth), step):
+                    part = values[start : start + step]
+                    places = pa.array(np.tile(np.arange(start, start + len(part)), len(metrics)))
+                    columns = [
+                        user_id.take(places),
+                        *(_same(said, len(places)) for said in (one.arm.name, one.arm.stage, one.arm.view)),
+                        *_metrics(metrics, len(part)),
+                        pa.array(np.full(len(places), seed, dtype=np.int64)),
+                        pa.array(part.T.ravel()),
+                        degree.take(places),
+                        relevant.take(places),
+                    ]
+                    waiting.append(pa.Table.from_arrays(columns, schema=schema))
+                    if sum(map(len, waiting)) >= GROUP_ROWS:
+                        writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
+                        waiting = []
         if waiting:
             writer.write_table(pa.concat_tables(waiting).unify_dictionaries())
+
+
+def _same(value: str, n: int) -> Any:
+    """Return a column that holds one word."""
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, dtype=np.int16)), [value])
+
+
+def _metrics(names: Sequence[str], users: int) -> tuple[Any, Any]:
+    """Return the columns metric and k of rows that stand metric by metric."""
+    import pyarrow as pa
+
+    split = [name.partition("@") for name in names]
+    words = list(dict.fromkeys(metric for metric, _, _ in split))
+    code = np.array([words.index(metric) for metric, _, _ in split], dtype=np.int16)
+    k = np.array([int(k or 0) for _, _, k in split], dtype=np.int32)
+    dictionary = pa.DictionaryArray.from_arrays(pa.array(np.repeat(code, users)), words)
+    return dictionary, pa.array(np.repeat(k, users))
 
 
 def manifest_of(

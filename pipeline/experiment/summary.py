@@ -312,17 +312,12 @@ def _rank_p(
     return float(rank_test(mean(comparison.system), [mean(key) for key in comparison.copies]))
 
 
-def user_rows(
-    measured: Measured, truth: Truth, options: MeasureOptions, seeds: Sequence[int], step: int = 20_000
-) -> Iterator[tuple[int, str, Int64, Float64]]:
-    """Yield (seed, metric, places of users in the truth, values) for ``measurements.parquet``, losses included."""
+def user_values(
+    measured: Measured, truth: Truth, options: MeasureOptions, seeds: Sequence[int]
+) -> Iterator[tuple[int, list[str], Float64]]:
+    """Yield (seed, metrics, values [Q, metrics]) for ``measurements.parquet``, losses included."""
     names = metric_names(measured.arm, options)
     for seed, ranks, losses in zip(seeds, measured.ranks, losses_of(measured, truth), strict=True):
-        values = measure(ranks, truth, names)
         shares = np.column_stack([losses.shares, losses.index_gain])
         columns = [*names, *(f"loss_{name}@{losses.k}" for name in (*CLASSES, "index_gain"))]
-        table = np.column_stack([values, shares])
-        for start in range(0, len(truth), step):
-            places = np.arange(start, min(start + step, len(truth)), dtype=np.int64)
-            for column, name in enumerate(columns):
-                yield seed, name, places, table[places, column]
+        yield seed, columns, np.column_stack([measure(ranks, truth, names), shares])
