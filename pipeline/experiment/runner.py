@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def simulate(
     seconds = estimate_seconds(study, plan, dataset, split)
     if seconds > 2:
         progress.note(f"{len(plan.arms)} systems, about {seconds:.0f} s if nothing is in the store yet")
-    run = _Run(study, dataset, split, plan, progress, phases, artefacts)
+    run = Run(study, dataset, split, plan, progress, phases, artefacts)
     return run.finish(kind, key, folder, seconds)
 
 
@@ -157,7 +157,19 @@ KINDS = {
 
 
 @dataclass
-class _Run:
+class Run:
+    """A study at work: chooses and fits on train and valid, then measures and judges on its test window.
+
+    Attributes:
+        study: Its options.
+        dataset: Untreated.
+        split: Its windows.
+        plan: As laid out; once ``settled``, as chosen.
+        progress: Shown while it works.
+        phases: What each part took.
+        store: Where artefacts are kept.
+    """
+
     study: Study
     dataset: Dataset
     split: Split
@@ -217,13 +229,20 @@ class _Run:
         return list(dict.fromkeys(arm.variant for arm in self.plan.arms))
 
     def finish(self, kind: Kind, key: str, folder: RunFolder, seconds: float) -> Result:
-        """Fit and choose, fix margins, open test, judge, write."""
-        study, plan, dataset, split = self.study, self.plan, self.dataset, self.split
+        """Choose and fit, open test, judge, write."""
+        means = self.settled(kind)
+        opened = count_opening(self.store, self.split, key)
+        finished, said = self.examined(kind, key, means)
+        return self.written(finished, said, key, folder, opened=opened, seconds=seconds)
+
+    def settled(self, kind: Kind) -> dict[Key, float]:
+        """Choose and fit; return what margins refer to: the mean on valid of every arm asked there."""
+        plan = self.plan
         if kind.choose is not None:
             with self.phases("choice"):
-                plan = self.plan = kind.choose(study, plan, self.values)
+                plan = self.plan = kind.choose(self.study, plan, self.values)
         valid: dict[Key, list[float]] = {}
-        for seed in study.seeds:
+        for seed in self.study.seeds:
             for variant in self.variants:
                 bench = self.bench(variant, seed)
                 if not self.loaded_bytes:
@@ -240,9 +259,12 @@ class _Run:
                             measure(ranks, window.truth, [primary_metric(plan.arm(arm_key))]).mean()
                         )
                         valid.setdefault(arm_key, []).append(value)
-        means = {key: float(np.mean(values)) for key, values in valid.items()}
+        return {key: float(np.mean(values)) for key, values in valid.items()}
+
+    def examined(self, kind: Kind, key: str, means: dict[Key, float]) -> tuple[Finished, dict[str, Any]]:
+        """Measure on test and judge; return everything, and the systems and blocks of the summary."""
+        study, plan, dataset, split = self.study, self.plan, self.dataset, self.split
         margins = {key: margin_of(study.measure.margin, mean) for key, mean in means.items()}
-        opened = count_opening(self.store, split, key)
         measured = self.measure()
         truth = self.bench(self.variants[0], study.seeds[0]).windows.test.truth
         with self.phases("judge"):
@@ -254,28 +276,35 @@ class _Run:
             judged = self.store.saved(
                 "judged", study.name, said, lambda: _judged(finished, degree, kind)
             ).meta
-            records = [dict(record) for record in judged["records"]]
-            finished = replace(finished, records=records)
             shown = [one for one in measured.values() if one.arm.shown]
             systems = [
                 {**record, "cost": dict(one.cost)}
                 for record, one in zip(judged["systems"], shown, strict=True)
             ]
-            blocks = judged["blocks"]
+        records = [dict(record) for record in judged["records"]]
+        return replace(finished, records=records), {"systems": systems, "blocks": judged["blocks"]}
+
+    def written(
+        self,
+        finished: Finished,
+        said: Mapping[str, Any],
+        key: str,
+        folder: RunFolder,
+        *,
+        opened: int,
+        seconds: float,
+    ) -> Result:
+        """Write the run folder."""
+        study, dataset, split = self.study, self.dataset, self.split
         summary = {
             "schema_version": SCHEMA_VERSION,
             "name": study.name,
             "kind": study.kind,
             "fingerprint": key,
-            "dataset": {
-                "name": dataset.name,
-                "hashes": {**dataset.hashes(), "split": split.fingerprint()},
-                "statistics": describe(dataset, split),
-                "notes": [*dataset.notes, *split.notes],
-            },
-            "systems": systems,
-            "comparisons": [{name: record[name] for name in IN_SUMMARY} for record in records],
-            **blocks,
+            "dataset": said_of(dataset, split),
+            "systems": said["systems"],
+            "comparisons": [{name: record[name] for name in IN_SUMMARY} for record in finished.records],
+            **said["blocks"],
             "manifest": str(folder.path / "manifest.json"),
         }
         manifest = manifest_of(finished, split, self.benches, opened, self.phases, self.store, seconds)
@@ -338,6 +367,16 @@ class _Run:
             )
             for arm in self.plan.arms
         }
+
+
+def said_of(dataset: Dataset, split: Split) -> dict[str, Any]:
+    """Return the entry ``dataset`` of a summary."""
+    return {
+        "name": dataset.name,
+        "hashes": {**dataset.hashes(), "split": split.fingerprint()},
+        "statistics": describe(dataset, split),
+        "notes": [*dataset.notes, *split.notes],
+    }
 
 
 def _judged(finished: Finished, degree: Int64, kind: Kind) -> Saved:
