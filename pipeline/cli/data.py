@@ -197,9 +197,9 @@ def generate(
     made = recipe.truth(seed)
     dataset = made.dataset
     hidden: dict[str, Any] = {
-        "taste": made.taste,
-        "traits": made.traits,
-        "log_popularity": made.log_popularity,
+        "taste": made.preference.taste,
+        "traits": made.preference.traits,
+        "appeal": made.preference.appeal,
     }
     extra: dict[str, Any] = {
         "world.json": json.dumps({"seed": seed, **dump(recipe)}, indent=1),

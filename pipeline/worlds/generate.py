@@ -1,9 +1,9 @@
-"""Sampling of a world: latent factors, events in time, and the modalities' renderings of items."""
+"""A world made: latent factors, the log that follows from them, and the modalities' renderings of items."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 from stagelens.pipeline.core import Dataset, Float32, Float64, Int64, Interactions, ModalityTable
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.seeds import generator
+from stagelens.pipeline.worlds.clocks import Clocks
+from stagelens.pipeline.worlds.preference import (
+    Preference,
+    appeal_of,
+    slate_exposure,
+    uniform_exposure,
+)
 
 if TYPE_CHECKING:
     from stagelens.pipeline.worlds.world import World
@@ -19,8 +26,6 @@ if TYPE_CHECKING:
 START = 1_672_531_200
 """First second of a world: 2023-01-01 00:00 UTC."""
 DAY = 86_400
-BLOCK = 512
-"""Users whose pairs are drawn together; the draws do not depend on it."""
 COUNTRIES = ("US", "DE", "FR", "JP", "BR")
 COUNTRY_SHARES = (0.4, 0.2, 0.15, 0.15, 0.1)
 NUISANCE = 0.5
@@ -37,48 +42,106 @@ FAVOURITES = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generated:
-    """A world's data set and what made it.
+    """A world's data set, and what made it.
 
     Attributes:
         dataset: What a recommender may see.
         items: The items' raw columns by name: text category, price, days since the start at arrival.
         users: The users' raw columns: text country, days since the start at joining.
-        taste: float64 [U, factors]; utility of taste is ``focus * taste @ traits.T``.
-        traits: float64 [I, factors].
-        log_popularity: float64 [I].
+        clocks: When who takes what.
     """
 
     dataset: Dataset
     items: Mapping[str, NDArray[Any]]
     users: Mapping[str, NDArray[Any]]
-    taste: Float64
-    traits: Float64
-    log_popularity: Float64
+    clocks: Clocks
+
+    @property
+    def preference(self) -> Preference:
+        """Who likes what."""
+        return self.clocks.preference
+
+    @property
+    def start(self) -> int:
+        """The first second of the world, Unix time."""
+        return START
+
+    @property
+    def end(self) -> int:
+        """The second after the last, Unix time."""
+        return START + int(self.clocks.end)
+
+    def relevance(self, user: NDArray[Any], item: NDArray[Any]) -> Float64:
+        """Return float64 in (0, 1]: the chance that a user takes an item when the user examines it.
+
+        Index arrays that broadcast. It knows neither exposure nor log.
+        """
+        return self.preference.relevance(user, item)
+
+    def chance(
+        self, user: NDArray[Any], item: NDArray[Any], *, start: int, end: int | None = None
+    ) -> Float64:
+        """Return float64: the chance that a pair is in a log of the span, given that it was not taken before.
+
+        ``1 - exp(-pace * exposure * relevance * time)`` with the time in [start, end) at which both are there. Index
+        arrays that broadcast; ``start`` and ``end`` in Unix seconds, by default the end of the world.
+        """
+        user, item, clocks = np.asarray(user), np.asarray(item), self.clocks
+        began = np.maximum(np.maximum(clocks.arrival[item], clocks.joined[user]), start - START)
+        time = np.maximum((self.end if end is None else end) - START - began, 0.0)
+        rate = clocks.pace[user] * clocks.exposure[item] * self.relevance(user, item)
+        chance: Float64 = -np.expm1(-rate * time)
+        return chance
+
+    def fresh(
+        self, draw: int, *, start: int, end: int | None = None, taken: Interactions | None = None
+    ) -> Interactions:
+        """Return a fresh log of the span [start, end) of the same world under the same policy.
+
+        Given what was taken before ``start``, it has the law of the world's own log after ``start`` and is independent
+        of it and of the other draws. A pair appears with ``chance``, independently of all others.
+
+        Args:
+            draw: Number of the log; with the world's seed it fixes every byte.
+            start: Unix seconds.
+            end: Unix seconds, exclusive; by default the end of the world.
+            taken: What users took before ``start``; these pairs never come again.
+
+        Raises:
+            ValueError: The span is empty, or ``taken`` is of other users or items.
+        """
+        end = self.end if end is None else end
+        size = (self.dataset.n_users, self.dataset.n_items)
+        if not START <= start < end:
+            raise ValueError(f"start = {start}, end = {end}: allowed {START} <= start < end")
+        if taken is not None and (taken.n_users, taken.n_items) != size:
+            raise ValueError(
+                f"taken is of {taken.n_users} users and {taken.n_items} items, the world of {size[0]} and {size[1]}"
+            )
+        held = None if taken is None else taken.lists()
+        log = self.clocks.ring("fresh", draw, begin=float(start - START), end=float(end - START), taken=held)
+        return replace(log, time=log.time + START)
 
 
 def generate(world: World, seed: int) -> Generated:
-    """Return the world of a seed: same seed, same bytes, on one machine whatever its load."""
+    """Return the world of a seed: same seed, same bytes, whatever the machine's load and threads."""
     category, centres, traits = _traits(world, generator(seed, "world", "items"))
     taste = _taste(world, centres, traits, generator(seed, "world", "users"))
-    log_popularity = -world.popularity * np.log1p(
-        generator(seed, "world", "popularity").permutation(world.items)
+    ranks = generator(seed, "world", "popularity").permutation(world.items)
+    preference = Preference(taste, traits, appeal_of(ranks, world.popularity), world.focus, world.saturation)
+    rng, end = generator(seed, "world", "arrivals"), float(world.days * DAY)
+    at_start = rng.random(world.items) < world.catalogue_at_start
+    clocks = Clocks.of(
+        preference,
+        _exposure(world, ranks, preference.appeal),
+        np.where(at_start, 0.0, rng.uniform(0, end, world.items)),
+        rng.uniform(0, world.joining * end, world.users),
+        events=_activity(world, generator(seed, "world", "activity")),
+        end=end,
+        seed=seed,
     )
-    rng = generator(seed, "world", "arrivals")
-    arrival = np.where(
-        rng.random(world.items) < world.catalogue_at_start, 0.0, rng.uniform(0, world.days, world.items)
-    )
-    joined = rng.uniform(0, world.joining * world.days, world.users)
-    count = _activity(world, generator(seed, "world", "activity"))
-    user, item, day = _choices(
-        world, taste, traits, log_popularity, arrival, joined, count, generator(seed, "world", "choices")
-    )
-    log = Interactions.of(
-        user,
-        item,
-        n_users=world.users,
-        n_items=world.items,
-        time=START + np.floor(day * DAY).astype(np.int64),
-    )
+    log = clocks.ring("events", begin=0.0, end=end)
+    log = replace(log, time=log.time + START)
     rng = generator(seed, "world", "columns")
     price = np.round(
         np.exp(rng.normal(2.5, 0.5, world.categories)[category] + rng.normal(0, 0.5, world.items)), 2
@@ -103,12 +166,20 @@ def generate(world: World, seed: int) -> Generated:
     )
     return Generated(
         dataset=dataset,
-        items={"category": _ids("c", world.categories)[category], "price": price, "arrival_day": arrival},
-        users={"country": np.asarray(COUNTRIES)[country], "joined_day": joined},
-        taste=taste,
-        traits=traits,
-        log_popularity=log_popularity,
+        items={
+            "category": _ids("c", world.categories)[category],
+            "price": price,
+            "arrival_day": clocks.arrival / DAY,
+        },
+        users={"country": np.asarray(COUNTRIES)[country], "joined_day": clocks.joined / DAY},
+        clocks=clocks,
     )
+
+
+def _exposure(world: World, ranks: Int64, appeal: Float64) -> Float64:
+    if world.exposure == "uniform":
+        return uniform_exposure(world.items)
+    return slate_exposure(ranks, appeal**world.skew, world.slate, world.position)
 
 
 def _ids(letter: str, count: int) -> NDArray[np.str_]:
@@ -144,51 +215,19 @@ def _taste(world: World, centres: Float64, traits: Float64, rng: np.random.Gener
     own = rng.standard_normal((world.users, world.factors))
     own /= np.linalg.norm(own, axis=1, keepdims=True)
     taste = np.sqrt(1 - OWN_TASTE) * shared + np.sqrt(OWN_TASTE) * own
-    scale: Float64 = taste / (taste @ traits.T).std(axis=1, keepdims=True)
+    spread = np.cov(traits, rowvar=False, bias=True).reshape(world.factors, world.factors)
+    scale: Float64 = taste / np.sqrt(np.einsum("uf,fg,ug->u", taste, spread, taste, optimize=True))[:, None]
     return scale
 
 
-def _activity(world: World, rng: np.random.Generator) -> Int64:
-    """Return the events of every user: lognormal with the asked mean, cut below."""
+def _activity(world: World, rng: np.random.Generator) -> Float64:
+    """Return the mean number of events of every user: lognormal, cut below."""
     mean = np.log(world.activity) - world.activity_spread**2 / 2
     count = np.exp(rng.normal(mean, world.activity_spread, world.users))
-    limit = world.items // 2
+    limit = world.items / 2
     if world.fewest > limit:
         raise ConfigError(f"fewest = {world.fewest} of {world.items} items: allowed at most half of them")
-    return np.clip(np.rint(count), world.fewest, limit).astype(np.int64)
-
-
-def _choices(
-    world: World,
-    taste: Float64,
-    traits: Float64,
-    log_popularity: Float64,
-    arrival: Float64,
-    joined: Float64,
-    count: Int64,
-    rng: np.random.Generator,
-) -> tuple[Int64, Int64, Float64]:
-    """Return user, item and day of every event.
-
-    A pair's clock rings ``wait / (pace * exp(utility))`` days after both are there. The pace of a user is set
-    between the waits of the last event and of the first one past the end, so that ``count`` events happen.
-    """
-    users, items, days = [], [], []
-    for start in range(0, world.users, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, world.users))
-        began = np.maximum(arrival, joined[rows, None])
-        utility = world.focus * (taste[rows] @ traits.T) + log_popularity
-        wait = np.log(rng.standard_exponential((len(rows), world.items))) - utility
-        key = wait - np.log(world.days - began)  # log of the pace at which the clock rings at the very end
-        most = int(count[rows].max())
-        ends = np.sort(np.partition(key, most, axis=1)[:, : most + 1], axis=1)
-        picked = np.arange(len(rows))
-        pace = (ends[picked, count[rows] - 1] + ends[picked, count[rows]]) / 2
-        row, item = np.nonzero(key < pace[:, None])
-        users.append(rows[row])
-        items.append(item)
-        days.append(began[row, item] + np.exp(wait[row, item] - pace[row]))
-    return np.concatenate(users), np.concatenate(items), np.concatenate(days)
+    return np.clip(count, world.fewest, limit)
 
 
 def _rendering(world: World, name: str, traits: Float64, rng: np.random.Generator) -> ModalityTable:

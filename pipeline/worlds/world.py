@@ -31,11 +31,12 @@ class World(Recipe):
     """Users who choose items over time, for reasons that the items' modalities show in part.
 
     Items have a place in a space of ``factors`` preference factors, partly shared by their category; users
-    have a taste in the same space, centred on a few categories. A user's utility of an item is ``focus``
-    times the match of the two, scaled to unit variance over the items, plus the log of the item's popularity.
-    Every user-item pair carries an exponential clock of rate exp(utility) which starts when both are there;
-    the user takes the item when it rings. Each choice is therefore a softmax over the items that have arrived
-    and are not yet taken, and a user's choices with their times are one Gumbel-top-k draw.
+    have a taste in the same space, centred on a few categories. The *relevance* of an item to a user is the chance
+    that the user takes it when the user examines it: ``appeal * min(1, exp(focus * (match - saturation)))``,
+    where the match of taste and item has unit variance over the items, and appeal follows Zipf's law. Users
+    examine items at Poisson times, at a pace of their own and by the items' exposure, from the moment both are
+    there, and never take an item twice. So every pair has a memoryless clock of its own, and fresh logs of the same
+    world are as good as the one that was recorded.
 
     Popularity, arrival, price and country are independent of the factors, and so is what is missing: no
     modality is favoured at a stage, for a kind of user or for a kind of item.
@@ -55,16 +56,27 @@ class World(Recipe):
     category_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the items' variance in the factors that lies between categories."""
     focus: float = Field(default=1.8, ge=0)
-    """Standard deviation, over items, of the part of utility that is taste (log odds); 0: popularity
-    alone."""
+    """How much taste counts: one standard deviation more of match makes relevance ``exp(focus)`` times as large;
+    0: popularity alone."""
+    saturation: float = Field(default=2.0, ge=0, le=4)
+    """Standard deviations of match beyond which relevance grows no more; 2: for one item in 44."""
     popularity: float = Field(default=0.8, ge=0)
-    """Zipf exponent of item popularity: the weight of rank r is r ** -popularity."""
+    """Zipf exponent of the items' appeal: that of rank r is r ** -popularity."""
+    exposure: Literal["uniform", "popularity"] = "uniform"
+    """What users examine. uniform: every item as often as any other, so the log is evidence of relevance alone.
+    popularity: slates by popularity, read from the top."""
+    slate: int = Field(default=20, ge=1)
+    """Places of a slate; with exposure by popularity."""
+    skew: float = Field(default=1.0, ge=0)
+    """Places of a slate are filled by appeal ** skew; with exposure by popularity."""
+    position: float = Field(default=1.0, ge=0)
+    """Place p of a slate is examined with chance p ** -position; with exposure by popularity."""
     activity: float = Field(default=26.0, gt=0)
-    """Mean events of a user."""
+    """Mean events of a user, before the cut below."""
     activity_spread: float = Field(default=0.8, ge=0)
-    """Standard deviation of the log of a user's events (lognormal)."""
-    fewest: int = Field(default=5, ge=1)
-    """Events of a user at least."""
+    """Standard deviation of the log of a user's expected events (lognormal)."""
+    fewest: float = Field(default=5, gt=0)
+    """Expected events of a user at least."""
     days: int = Field(default=365, ge=1)
     """Time span."""
     catalogue_at_start: float = Field(default=0.7, ge=0, le=1)
