@@ -26,6 +26,9 @@ class Estimate:
         user_total: float64 [Q]: the metric of each user, 0 outside the slice.
         user_shift: float64 [Q]: scaled shift of the mean when a user is left out.
         item_shift: float64 [I']: the same for each item code.
+        excess: V_item - V_pair, which does not fall with users who choose among the same items; below 0 where
+            items vary less than chance.
+        effective_items: G*, the effective number of items; NaN like the variance.
     """
 
     mean: float
@@ -36,6 +39,8 @@ class Estimate:
     user_total: Float64
     user_shift: Float64
     item_shift: Float64
+    excess: float
+    effective_items: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,14 +128,14 @@ class Clusters:
         variance_user = float(np.sum(user_shift**2)) if self.users > 1 else float("nan")
         if self.users < 2 or self.items < 2:
             nan = float("nan")
-            return Estimate(mean, self.users, nan, variance_user, nan, user_total, user_shift, item_shift)
-        excess = max(0.0, float(np.sum(item_shift**2)) - float(np.sum(self.pair_shift(z) ** 2)))
-        variance = variance_user + excess
-        df = float(self.users - 1)
-        if excess > 0:
-            effective = max(2.0, 1.0 / float(np.sum(self.item_share**2)))
-            df = variance**2 / (variance_user**2 / df + excess**2 / (effective - 1))
-        return Estimate(mean, self.users, variance, variance_user, df, user_total, user_shift, item_shift)
+            shifts = (user_total, user_shift, item_shift)
+            return Estimate(mean, self.users, nan, variance_user, nan, *shifts, nan, nan)
+        excess = float(np.sum(item_shift**2)) - float(np.sum(self.pair_shift(z) ** 2))
+        effective = max(2.0, 1.0 / float(np.sum(self.item_share**2)))
+        variance = variance_user + max(0.0, excess)
+        df = two_way_df(variance_user, excess, self.users, effective)
+        shifts = (user_total, user_shift, item_shift)
+        return Estimate(mean, self.users, variance, variance_user, df, *shifts, excess, effective)
 
 
 def covariance(
@@ -156,6 +161,14 @@ def covariance(
         )
         result -= pair @ pair.T
     return result
+
+
+def two_way_df(variance_user: float, excess: float, users: float, effective_items: float) -> float:
+    """Return Satterthwaite's degrees of freedom of V_user + excess; an excess below 0 counts as none."""
+    df = users - 1
+    if not excess > 0:
+        return float(df)
+    return float((variance_user + excess) ** 2 / (variance_user**2 / df + excess**2 / (effective_items - 1)))
 
 
 def _shift(influence: Float64, share: Float64, clusters: int) -> Float64:

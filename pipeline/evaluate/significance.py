@@ -46,6 +46,27 @@ class Paired:
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the variance of an estimated difference comes from.
+
+    Attributes:
+        users: Falls with the number of users, as 1/n.
+        items: Does not fall with users who choose among the same items. Unguarded: below 0 where items vary less
+            than chance; the standard error counts it as 0 then.
+        seeds: Variance of the seeds' means over S; 0 with one seed.
+        seeds_users: The part of ``seeds`` that falls with the number of users, because a training treats single
+            users otherwise and not all alike; an estimate of its own, which may exceed ``seeds``.
+        effective_items: G*, of ``clusters``.
+    """
+
+    users: float
+    items: float
+    seeds: float
+    seeds_users: float
+    effective_items: float
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What can be said about one comparison.
 
@@ -65,6 +86,7 @@ class Judgement:
             ``hurts`` if it excludes 0, else ``cannot tell``.
         n: Users.
         seeds: S.
+        sources: Parts of the squared standard error.
     """
 
     difference: float
@@ -81,6 +103,7 @@ class Judgement:
     verdict: Verdict
     n: int
     seeds: int
+    sources: Sources
 
 
 class Interval(NamedTuple):
@@ -101,6 +124,7 @@ class _Member:
     seed_means: Float64
     se: float
     df: float
+    sources: Sources
 
 
 def verdict(low: float, high: float, margin: float) -> Verdict:
@@ -219,14 +243,34 @@ def _estimate(difference: Float64, clusters: Clusters) -> _Member:
     estimate = clusters.estimate(np.asarray(difference, dtype=np.float64).mean(axis=0))
     means = np.array([np.where(clusters.weight > 0, row, 0.0).sum() for row in difference])
     means /= max(clusters.users, 1)
-    if seeds == 1:
-        return _Member(clusters, estimate, means, math.sqrt(estimate.variance), estimate.df)
-    between = float(means.var(ddof=1)) / seeds
+    between = mixed = 0.0
+    if seeds > 1:
+        between = float(means.var(ddof=1)) / seeds
+        mixed = _seeds_by_users(difference, clusters) / seeds
     variance = estimate.variance + between
     df = estimate.df
     if between > 0 and variance > 0 and df >= 1:
         df = variance**2 / (estimate.variance**2 / df + between**2 / (seeds - 1))
-    return _Member(clusters, estimate, means, math.sqrt(variance), df)
+    sources = Sources(estimate.variance_user, estimate.excess, between, mixed, estimate.effective_items)
+    return _Member(clusters, estimate, means, math.sqrt(variance), df, sources)
+
+
+def _seeds_by_users(difference: Float64, clusters: Clusters) -> float:
+    """Return what the seeds' means owe to users that each training treats otherwise: residual variance over n."""
+    inside = np.bincount(clusters.row, weights=clusters.weight, minlength=clusters.rows) > 0
+    totals = np.stack(
+        [
+            np.bincount(clusters.row, np.where(clusters.weight > 0, row, 0.0), minlength=clusters.rows)[
+                inside
+            ]
+            for row in difference
+        ]
+    )
+    seeds, users = totals.shape
+    if users < 2:
+        return 0.0
+    rest = totals - totals.mean(axis=0) - totals.mean(axis=1, keepdims=True) + totals.mean()
+    return float(np.sum(rest**2)) / ((seeds - 1) * (users - 1)) / users
 
 
 def _p_value(mean: float, se: float, df: float) -> float:
@@ -281,4 +325,5 @@ def _judged(
         verdict=verdict(low, high, paired.margin),
         n=member.estimate.users,
         seeds=len(member.seed_means),
+        sources=member.sources,
     )
