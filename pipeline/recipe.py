@@ -207,8 +207,9 @@ def explain(error: pydantic.ValidationError) -> str:
     """Return one line per fault: field, what was given, what is allowed."""
     lines = []
     for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"]) or "value"
-        lines.append(f"{place} = {fault.get('input')!r}: {fault['msg'].removeprefix('Value error, ')}")
+        message = fault["msg"].removeprefix("Value error, ")
+        place = ".".join(str(part) for part in fault["loc"])
+        lines.append(f"{place} = {fault.get('input')!r}: {message}" if place else message)  # or of all fields
     return "; ".join(lines)
 
 

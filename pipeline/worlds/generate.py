@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stagelens.pipeline.core import Dataset, Float32, Float64, Int64, Interactions, ModalityTable
-from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.core import Dataset, Float32, Float64, Int64, Interactions
 from stagelens.pipeline.seeds import generator
 from stagelens.pipeline.worlds.clocks import Clocks
+from stagelens.pipeline.worlds.items import Items, tastes
 from stagelens.pipeline.worlds.preference import (
     Preference,
     appeal_of,
     slate_exposure,
     uniform_exposure,
 )
+from stagelens.pipeline.worlds.rendering import renderings
 
 if TYPE_CHECKING:
     from stagelens.pipeline.worlds.world import World
@@ -28,16 +29,6 @@ START = 1_672_531_200
 DAY = 86_400
 COUNTRIES = ("US", "DE", "FR", "JP", "BR")
 COUNTRY_SHARES = (0.4, 0.2, 0.15, 0.15, 0.1)
-NUISANCE = 0.5
-"""Share of a vector's variance that lies in directions without any preference factor: style, encoder,
-noise."""
-OFFSET = 1.0
-"""Length of the mean vector of a modality against the spread around it: encoders put all items in one
-cone."""
-OWN_TASTE = 0.3
-"""Share of a user's taste that has nothing to do with the favourite categories."""
-FAVOURITES = 3
-"""Categories a user's taste is centred on, at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,15 +116,16 @@ class Generated:
 
 def generate(world: World, seed: int) -> Generated:
     """Return the world of a seed: same seed, same bytes, whatever the machine's load and threads."""
-    category, centres, traits = _traits(world, generator(seed, "world", "items"))
-    taste = _taste(world, centres, traits, generator(seed, "world", "users"))
+    items = Items.of(world, generator(seed, "world", "items"))
+    taste = tastes(world, items, generator(seed, "world", "users"))
     ranks = generator(seed, "world", "popularity").permutation(world.items)
-    preference = Preference(taste, traits, appeal_of(ranks, world.popularity), world.focus, world.saturation)
+    appeal = appeal_of(ranks, world.popularity)
+    preference = Preference(taste, items.traits, appeal, world.focus, world.saturation)
     rng, end = generator(seed, "world", "arrivals"), float(world.days * DAY)
     at_start = rng.random(world.items) < world.catalogue_at_start
     clocks = Clocks.of(
         preference,
-        _exposure(world, ranks, preference.appeal),
+        _exposure(world, ranks, appeal),
         np.where(at_start, 0.0, rng.uniform(0, end, world.items)),
         rng.uniform(0, world.joining * end, world.users),
         events=_activity(world, generator(seed, "world", "activity")),
@@ -144,13 +136,9 @@ def generate(world: World, seed: int) -> Generated:
     log = replace(log, time=log.time + START)
     rng = generator(seed, "world", "columns")
     price = np.round(
-        np.exp(rng.normal(2.5, 0.5, world.categories)[category] + rng.normal(0, 0.5, world.items)), 2
+        np.exp(rng.normal(2.5, 0.5, world.categories)[items.category] + rng.normal(0, 0.5, world.items)), 2
     )
     country = rng.choice(len(COUNTRIES), size=world.users, p=COUNTRY_SHARES)
-    modalities = {
-        name: _rendering(world, name, traits, generator(seed, "world", "modality", name))
-        for name in world.modalities
-    }
     dataset = Dataset(
         name=f"world (seed {seed})",
         interactions=log,
@@ -158,8 +146,8 @@ def generate(world: World, seed: int) -> Generated:
         clock="real",
         users=_ids("u", world.users),
         items=_ids("i", world.items),
-        modalities=modalities,
-        item_columns={"category": _codes(category), "price": price.astype(np.float32)},
+        modalities=renderings(world, items, seed),
+        item_columns={"category": _codes(items.category), "price": price.astype(np.float32)},
         user_columns={"country": _codes(country)},
         notes=("a simulated world: what holds here holds by construction",),
         source=f"world seed {seed}",
@@ -167,7 +155,7 @@ def generate(world: World, seed: int) -> Generated:
     return Generated(
         dataset=dataset,
         items={
-            "category": _ids("c", world.categories)[category],
+            "category": _ids("c", world.categories)[items.category],
             "price": price,
             "arrival_day": clocks.arrival / DAY,
         },
@@ -195,58 +183,8 @@ def _codes(groups: Int64) -> Float32:
     return place[groups]
 
 
-def _traits(world: World, rng: np.random.Generator) -> tuple[Int64, Float64, Float64]:
-    """Return categories [I], their centres, and the items' factors [I, factors] of unit variance."""
-    share = rng.dirichlet(np.full(world.categories, 2.0))
-    category = rng.choice(world.categories, size=world.items, p=share)
-    centres = rng.standard_normal((world.categories, world.factors))
-    own = rng.standard_normal((world.items, world.factors))
-    traits = np.sqrt(world.category_share) * centres[category] + np.sqrt(1 - world.category_share) * own
-    traits -= traits.mean(axis=0)
-    return category, centres, traits / traits.std(axis=0)
-
-
-def _taste(world: World, centres: Float64, traits: Float64, rng: np.random.Generator) -> Float64:
-    """Return the users' directions [U, factors], scaled to matches of unit variance over the items."""
-    favourites = rng.integers(0, world.categories, size=(world.users, FAVOURITES))
-    weight = rng.dirichlet(np.ones(FAVOURITES), size=world.users)
-    shared = np.einsum("uf,ufd->ud", weight, centres[favourites])
-    shared /= np.linalg.norm(shared, axis=1, keepdims=True)
-    own = rng.standard_normal((world.users, world.factors))
-    own /= np.linalg.norm(own, axis=1, keepdims=True)
-    taste = np.sqrt(1 - OWN_TASTE) * shared + np.sqrt(OWN_TASTE) * own
-    spread = np.cov(traits, rowvar=False, bias=True).reshape(world.factors, world.factors)
-    scale: Float64 = taste / np.sqrt(np.einsum("uf,fg,ug->u", taste, spread, taste, optimize=True))[:, None]
-    return scale
-
-
 def _activity(world: World, rng: np.random.Generator) -> Float64:
     """Return the mean number of events of every user: lognormal, cut below."""
     mean = np.log(world.activity) - world.activity_spread**2 / 2
     count = np.exp(rng.normal(mean, world.activity_spread, world.users))
-    limit = world.items / 2
-    if world.fewest > limit:
-        raise ConfigError(f"fewest = {world.fewest} of {world.items} items: allowed at most half of them")
-    return np.clip(count, world.fewest, limit)
-
-
-def _rendering(world: World, name: str, traits: Float64, rng: np.random.Generator) -> ModalityTable:
-    """Return a modality: the factors it shows, blurred, turned into its own directions, among nuisance."""
-    said = world.modalities[name]
-    width, factors = int(said["width"]), world.factors
-    if width < factors:
-        raise ConfigError(f"modalities.{name}.width = {width}: allowed {factors} (the factors) and more")
-    spread = np.linalg.cholesky(np.cov(traits, rowvar=False).reshape(factors, factors))
-    blur = rng.standard_normal(traits.shape) @ spread.T  # of the traits' covariance, so no reader can undo it
-    shown = np.sqrt(said["signal"]) * traits + np.sqrt(1 - said["signal"]) * blur
-    directions = np.linalg.qr(rng.standard_normal((width, width)))[0]
-    vectors = np.sqrt((1 - NUISANCE) / factors) * (shown @ directions[:, :factors].T)
-    if width > factors:
-        other = rng.standard_normal((world.items, width - factors))
-        vectors += np.sqrt(NUISANCE / (width - factors)) * (other @ directions[:, factors:].T)
-    mean = rng.standard_normal(width)
-    vectors += OFFSET * mean / np.linalg.norm(mean)
-    values = vectors.astype(np.float32)
-    missing = rng.permutation(world.items)[: round(said["missing"] * world.items)]
-    values[missing] = 0
-    return ModalityTable.of(name, values)
+    return np.clip(count, world.fewest, world.items / 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,17 +13,28 @@ from stagelens.pipeline.core import Dataset, Float32
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.worlds.generate import Generated, generate
+from stagelens.pipeline.worlds.limits import refuse
+from stagelens.pipeline.worlds.rendering import Rendering
 
 PREFIX = "world:"
-_LIMITS: dict[str, tuple[float, float]] = {"width": (1, 65536), "signal": (0, 1), "missing": (0, 0.99)}
-Rendering = dict[Literal["width", "signal", "missing"], float]
+PLAIN: Rendering = {
+    "width": 64,
+    "signal": 0.5,
+    "redundancy": 0.0,
+    "grain": "both",
+    "noise": 0.0,
+    "style": 0.5,
+    "anisotropy": 0.5,
+    "missing": 0.0,
+    "duplicates": 0.0,
+}
+"""A modality of which nothing is said."""
+_LIMITS = {"width": (1, 65536), "anisotropy": (0, 0.99), "missing": (0, 0.99), "duplicates": (0, 0.99)}
+_RESERVED = ("interaction", "all")
 
 
 def _default_modalities() -> dict[str, Rendering]:
-    return {
-        "text": {"width": 64, "signal": 0.5, "missing": 0.0},
-        "image": {"width": 64, "signal": 0.25, "missing": 0.1},
-    }
+    return {"text": {**PLAIN}, "image": {**PLAIN, "signal": 0.25, "missing": 0.1}}
 
 
 @recipe
@@ -40,6 +51,9 @@ class World(Recipe):
 
     Popularity, arrival, price and country are independent of the factors, and so is what is missing: no
     modality is favoured at a stage, for a kind of user or for a kind of item.
+
+    Raises:
+        ValueError: Parameters that cannot hold together; the message says why.
     """
 
     role: ClassVar[Role] = "world"
@@ -50,11 +64,14 @@ class World(Recipe):
     items: int = Field(default=3000, ge=2)
     """I."""
     factors: int = Field(default=16, ge=1)
-    """Preference factors."""
-    categories: int = Field(default=20, ge=1)
+    """Preference factors, hidden ones included."""
+    unseen: float = Field(default=0.0, ge=0, le=1)
+    """Share of preference (of the variance of a match over items) that no content shows. As many of the factors, to
+    the nearest number, are hidden."""
+    categories: int = Field(default=40, ge=1)
     """Item categories, of uneven size."""
     category_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the items' variance in the factors that lies between categories."""
+    """Share of what content can show that lies between categories; the rest tells items of a category apart."""
     focus: float = Field(default=1.8, ge=0)
     """How much taste counts: one standard deviation more of match makes relevance ``exp(focus)`` times as large;
     0: popularity alone."""
@@ -84,32 +101,57 @@ class World(Recipe):
     joining: float = Field(default=0.6, ge=0, lt=1)
     """Users join evenly over this first part of the span."""
     modalities: dict[str, Rendering] = Field(default_factory=_default_modalities)
-    """By name: ``width`` of the vectors, ``signal`` (share of the items' variance in the preference factors
-    that a perfect linear reader of the vectors recovers) and ``missing`` (share of items without a
-    vector)."""
+    """By name. ``signal``: share of the preference variance that content can show which a perfect linear reader
+    recovers from the vectors if there is no noise. ``redundancy``: share of the signal that other modalities show as
+    well; the rest is its own. ``grain``: between categories, within, or both. ``noise``: share of each shown factor
+    that is the encoder's error; a reader recovers signal * (1 - noise). ``style``: share of the vectors' variance
+    that has nothing to do with preference. ``anisotropy``: mean cosine of two raw vectors, all in one cone.
+    ``width`` of the vectors, ``missing``: share of items without one; ``duplicates``: share whose vector is another
+    item's."""
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _complete(cls, modalities: Any) -> Any:
+        if not isinstance(modalities, Mapping):
+            raise ValueError("write a table by name, e.g. {text = {signal = 0.5}}")
+        complete = {}
+        for name, given in modalities.items():
+            if name in _RESERVED:
+                raise ValueError(f"the name {name!r} is taken; give the modality another")
+            if not isinstance(given, Mapping):
+                raise ValueError(f"{name} = {given!r}: write a table, e.g. {{signal = 0.5}}")
+            for key in given:
+                if key not in PLAIN:
+                    raise ValueError(nearest(f"field of {name}", key, PLAIN))
+            complete[name] = {**PLAIN, **given}
+        return complete
 
     @field_validator("modalities")
     @classmethod
-    def _complete(cls, modalities: dict[str, Rendering]) -> dict[str, Rendering]:
-        complete: dict[str, Rendering] = {}
-        for name, given in modalities.items():
-            said: Rendering = {"width": 64, "signal": 0.5, "missing": 0.0, **given}
-            for key, (low, high) in _LIMITS.items():
-                if not low <= said[key] <= high:  # type: ignore[index]
-                    raise ValueError(f"{name}.{key} = {said[key]}: allowed {low} to {high}")  # type: ignore[index]
-            complete[name] = said
-        return complete
+    def _in_range(cls, modalities: dict[str, Rendering]) -> dict[str, Rendering]:
+        for name, said in modalities.items():
+            for key, value in said.items():
+                low, high = _LIMITS.get(key, (0, 1))
+                if not isinstance(value, str) and not low <= value <= high:  # type: ignore[operator]
+                    raise ValueError(f"{name}.{key} = {value:g}: allowed {low} to {high}")
+        return modalities
+
+    def __post_init__(self) -> None:
+        refuse(self)
+
+    @property
+    def visible(self) -> int:
+        """The factors that content can show; the rest are hidden."""
+        if self.unseen in (0.0, 1.0):
+            return self.factors if self.unseen == 0 else 0
+        return self.factors - min(max(round(self.unseen * self.factors), 1), self.factors - 1)
 
     def generate(self, seed: int = 0) -> Dataset:
         """Return the data set of this world: a real clock, category, price and country as columns."""
         return self.truth(seed).dataset
 
     def truth(self, seed: int = 0) -> Generated:
-        """Return the data set together with the latent arrays that made it.
-
-        Raises:
-            ConfigError: The modalities are narrower than the factors, or a user would take every item.
-        """
+        """Return the data set together with what made it."""
         return generate(self, seed)
 
 
