@@ -144,17 +144,9 @@ def attribution_block(finished: Finished) -> dict[str, Any]:
     """
     study, truth = finished.study, finished.truth
     factorial = Factorial.of(study, finished.plan.modalities)
-    weights = stage_weights(factorial.players)
     cells = list(factorial.cells())
-    margin = finished.margins[cells[0].key]
     options = study.measure
-    combined = weights.combined(_values(finished.measured, cells, truth, PRIMARY))
-    judged = judge(
-        [Paired(difference, margin) for difference in combined],
-        truth,
-        alpha=options.alpha,
-        draws=options.draws,
-    )
+    weights, judged = judged_effects(finished)
     rows = _rows(weights, PRIMARY, [_stated(one) for one in judged], factorial, options.information)
     answer = _answer(rows, factorial)
     combined = weights.combined(_values(finished.measured, cells, truth, SECONDARY["both"]))
@@ -170,6 +162,18 @@ def attribution_block(finished: Finished) -> dict[str, Any]:
             "cells": _cells(finished, cells),
         }
     }
+
+
+def judged_effects(finished: Finished) -> tuple[Weights, list[Judgement]]:
+    """Return what every effect is in terms of cells, and the family of them judged on ndcg@10."""
+    options = finished.study.measure
+    factorial = Factorial.of(finished.study, finished.plan.modalities)
+    weights = stage_weights(factorial.players)
+    cells = list(factorial.cells())
+    margin = finished.margins[cells[0].key]
+    combined = weights.combined(_values(finished.measured, cells, finished.truth, PRIMARY))
+    family = [Paired(difference, margin) for difference in combined]
+    return weights, judge(family, finished.truth, alpha=options.alpha, draws=options.draws)
 
 
 def _values(
