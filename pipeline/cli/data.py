@@ -25,7 +25,8 @@ EXAMPLES = {
     "  simulate data describe path/to/data --set data.positive=4 --json",
     "generate": "\b\nExamples:\n"
     "  simulate data generate --out my-world\n"
-    "  simulate data generate world:ecommerce --seed 7 --set users=5000 --out my-world",
+    "  simulate data generate world:ecommerce --seed 7 --set users=5000 --out my-world\n"
+    "  simulate data generate world:music --set modalities.audio.signal=0.2 --out weaker",
 }
 
 PathArgument = Annotated[
@@ -169,7 +170,7 @@ def generate(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder to write; must not exist.", show_default=False)
     ],
-    world: Annotated[str, typer.Argument(metavar="world:NAME")] = "world:ecommerce",
+    world: Annotated[str, typer.Argument(metavar="world:NAME|world:FILE.toml")] = "world:ecommerce",
     seed: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Seed of the world.", show_default=False)
     ] = None,
@@ -196,10 +197,15 @@ def generate(
     seed = own_seed if seed is None else seed
     made = recipe.truth(seed)
     dataset = made.dataset
+    clocks, preference = made.clocks, made.preference
     hidden: dict[str, Any] = {
-        "taste": made.preference.taste,
-        "traits": made.preference.traits,
-        "appeal": made.preference.appeal,
+        "taste": preference.taste,
+        "traits": preference.traits,
+        "appeal": preference.appeal,
+        "exposure": clocks.exposure,
+        "pace": clocks.pace,
+        "arrival": clocks.arrival,
+        "joined": clocks.joined,
     }
     extra: dict[str, Any] = {
         "world.json": json.dumps({"seed": seed, **dump(recipe)}, indent=1),
@@ -214,15 +220,17 @@ def _world(name: str, assignments: list[str]) -> tuple[World, int]:
     """Return a world's recipe with fields set, and the seed that it ships with."""
     import tomllib
 
-    from stagelens.pipeline.errors import ConfigError, nearest
+    from stagelens.pipeline.errors import ConfigError
     from stagelens.pipeline.recipe import dump, load
-    from stagelens.pipeline.worlds.presets import presets
+    from stagelens.pipeline.worlds.presets import find_world
     from stagelens.pipeline.worlds.world import PREFIX
 
-    known = {f"{PREFIX}{short}": preset for short, preset in presets().items()}
-    if name not in known:
-        raise ConfigError(nearest("world", name, known))
-    fields = dump(known[name].world)
+    if not name.startswith(PREFIX):
+        raise ConfigError(
+            f"{name!r} is no world. Write {PREFIX}NAME, e.g. {PREFIX}ecommerce, or {PREFIX}PATH.toml."
+        )
+    preset = find_world(name.removeprefix(PREFIX))
+    fields = dump(preset.world)
     for text in assignments:
         try:
             _merge(fields, tomllib.loads(text))
@@ -230,7 +238,7 @@ def _world(name: str, assignments: list[str]) -> tuple[World, int]:
             raise ConfigError(
                 f"--set {text!r}: write field=value, e.g. --set users=5000 ({error})"
             ) from error
-    return cast("World", load(fields, where=name)), known[name].seed
+    return cast("World", load(fields, where=name)), preset.seed
 
 
 def _merge(table: dict[str, Any], new: Mapping[str, Any]) -> None:

@@ -72,11 +72,11 @@ class World(Recipe):
     """Item categories, of uneven size."""
     category_share: float = Field(default=0.5, ge=0, le=1)
     """Share of what content can show that lies between categories; the rest tells items of a category apart."""
-    focus: float = Field(default=1.8, ge=0)
+    focus: float = Field(default=2.5, ge=0)
     """How much taste counts: one standard deviation more of match makes relevance ``exp(focus)`` times as large;
     0: popularity alone."""
-    saturation: float = Field(default=2.0, ge=0, le=4)
-    """Standard deviations of match beyond which relevance grows no more; 2: for one item in 44."""
+    saturation: float = Field(default=2.5, ge=0, le=4)
+    """Standard deviations of match beyond which relevance grows no more; 2.5: for one item in 160."""
     popularity: float = Field(default=0.8, ge=0)
     """Zipf exponent of the items' appeal: that of rank r is r ** -popularity."""
     exposure: Literal["uniform", "popularity"] = "uniform"
@@ -164,12 +164,12 @@ def open_dataset(
     item_columns: Sequence[str] = (),
     user_columns: Sequence[str] = (),
 ) -> Dataset:
-    """Return the data set of a folder, or of a world by name (``world:ecommerce``).
+    """Return the data set of a folder, or of a world: ``world:ecommerce``, ``world:mine.toml``.
 
     A world is fixed by its own seed; its columns are features only where they are named, as with a folder.
 
     Args:
-        path: A folder or ``world:NAME``.
+        path: A folder, ``world:NAME`` or ``world:PATH.toml``.
         positive: As in ``load_dataset``; a world has no values.
         weight: Likewise.
         columns: Likewise; a world's columns need no mapping.
@@ -180,7 +180,7 @@ def open_dataset(
         ConfigError: Unknown world, or an option that it cannot serve.
         DataError: The folder does not fit the contract.
     """
-    from stagelens.pipeline.worlds.presets import presets
+    from stagelens.pipeline.worlds.presets import find_world, presets
 
     if not path.startswith(PREFIX):
         if path in presets() and not Path(path).exists():
@@ -195,21 +195,16 @@ def open_dataset(
             item_columns=item_columns,
             user_columns=user_columns,
         )
-    known = presets()
-    name = path.removeprefix(PREFIX)
-    if name not in known:
-        raise ConfigError(nearest("world", name, known) + f" Write {PREFIX}NAME.")
+    preset = find_world(path.removeprefix(PREFIX))
     options = (("positive", positive), ("weight", weight or None), ("columns", columns or None))
     for option, value in options:
         if value is not None:
             raise ConfigError(
                 f"{option} = {value!r} with {path}: a world has positives only, and fixed columns."
             )
-    dataset = known[name].open()
+    dataset = preset.open()
     return replace(
         dataset,
-        name=path,
-        source=path,
         item_columns=_named(dataset.item_columns, item_columns, f"item_columns of {path}"),
         user_columns=_named(dataset.user_columns, user_columns, f"user_columns of {path}"),
     )

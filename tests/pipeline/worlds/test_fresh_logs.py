@@ -39,7 +39,7 @@ def test_relevance_is_a_chance_that_appeal_and_match_make(made):
     assert relevance.max() <= 1
     np.testing.assert_allclose(match.mean(axis=1), 0, atol=1e-9)
     np.testing.assert_allclose(match.std(axis=1), 1, rtol=1e-9)
-    by_hand = made.preference.appeal * np.minimum(1, np.exp(1.8 * (match - 2.0)))
+    by_hand = made.preference.appeal * np.minimum(1, np.exp(2.5 * (match - 2.5)))
     np.testing.assert_allclose(relevance, by_hand, rtol=1e-12)
     assert made.relevance(7, 11) == pytest.approx(by_hand[7, 11])
 

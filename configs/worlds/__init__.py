@@ -1,0 +1,1 @@
+"""Presets: worlds that ship with the package, one TOML file each."""
