@@ -1,0 +1,196 @@
+"""One small world with a study's systems fitted, asked about any log of the test span.
+
+Nothing here measures or judges: arms come from the study's builder, are fitted by ``fit_arms``, ranked by
+``ranks_of`` and judged by ``comparison_records``. What a laboratory adds is the truth. The lists of a fitted system
+do not depend on what is held out, so ranks are asked once, for the pairs of all logs together, and every log selects
+its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from stagelens.pipeline.compose import Then
+from stagelens.pipeline.core import Dataset, Float64, Int32, Int64, Interactions, Split
+from stagelens.pipeline.evaluate.cost import Phases
+from stagelens.pipeline.evaluate.metrics import contributions, measure
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan
+from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
+from stagelens.pipeline.experiment.option_table import Stage
+from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.summary import Measured, comparison_records, margin_of, primary_metric
+from stagelens.pipeline.windows import Window, Windows
+from stagelens.pipeline.workbench import Workbench, temporary_store
+
+Key = tuple[str, str, str]
+Record = dict[str, Any]
+VIEWS = {"recall": "catalogue", "rerank": "base", "both": "own"}
+BASE = "base"
+
+
+def arm_of(builder: Builder, stage: Stage, modality: str | None) -> Arm:
+    """Return the base system of a stage, or base + one modality, as ``simulate`` lays it out."""
+    on = () if modality is None else (modality,)
+    name = BASE if modality is None else f"{BASE} + {modality}"
+    if stage == "recall":
+        return Arm(name, "recall", "catalogue", builder.union(on), on)
+    recall = builder.union(on if stage == "both" else ())
+    system = Then(recall=recall, rerank=builder.reranker(recall, on))
+    return Arm(name, stage, "own" if stage == "both" else "base", system, on)
+
+
+def key_of(stage: Stage, modality: str | None) -> Key:
+    """Return the key of ``arm_of``."""
+    return stage, VIEWS[stage], BASE if modality is None else f"{BASE} + {modality}"
+
+
+@dataclass(frozen=True, eq=False)
+class Laboratory:
+    """A world, its fitted systems, and the ranks of every pair that any of its logs holds.
+
+    Attributes:
+        study: Options of the study that examines the world.
+        dataset: The world's data, with treated copies.
+        split: Its windows.
+        arms: Systems by key.
+        ranks: int32 [P] by key, of the union of all logs.
+        pairs: int64 [P], increasing: user * I + item.
+        margins: Smallest effect that matters by key: a share of the stage's base system on valid.
+        observed: The log that the study sees as test.
+        draws: Fresh logs of the test span, independent of the observed one and of each other.
+    """
+
+    study: Study
+    dataset: Dataset
+    split: Split
+    arms: Mapping[Key, Arm]
+    ranks: Mapping[Key, Int32]
+    pairs: Int64
+    margins: Mapping[Key, float]
+    observed: Interactions
+    draws: tuple[Interactions, ...]
+
+    def with_ranks(self, arm: Arm, ranks: Int32) -> Laboratory:
+        """Return the laboratory with one more system, known by its ranks."""
+        margin = next(value for key, value in self.margins.items() if key[0] == arm.stage)
+        return replace(
+            self,
+            arms={**self.arms, arm.key: arm},
+            ranks={**self.ranks, arm.key: ranks},
+            margins={**self.margins, arm.key: margin},
+        )
+
+    def places(self, truth: Truth) -> Int64:
+        """Return int64: where the pairs of a log's truth stand among all pairs."""
+        key = truth.user[truth.pair_row].astype(np.int64) * self.dataset.n_items + truth.pair_item
+        place: Int64 = np.searchsorted(self.pairs, key)
+        return place
+
+    def measured(self, log: Interactions, keys: Sequence[Key]) -> tuple[Truth, dict[Key, Measured]]:
+        """Return the truth that a log makes, and every system measured on it."""
+        truth = Truth.of(log)
+        places = self.places(truth)
+        none = np.zeros((1, 0), dtype=np.int64)
+        return truth, {key: Measured(self.arms[key], self.ranks[key][places][None], (), none) for key in keys}
+
+    def records(self, log: Interactions, comparisons: Sequence[Comparison]) -> list[Record]:
+        """Return what the instrument says about comparisons on a log; families are judged together."""
+        keys = list(dict.fromkeys(key for one in comparisons for key in (one.baseline, one.system)))
+        truth, measured = self.measured(log, keys)
+        plan = Plan((), tuple(self.arms[key] for key in keys), tuple(comparisons))
+        return comparison_records(plan, measured, self.margins, truth, self.study.measure)
+
+    def values(self, log: Interactions, keys: Sequence[Key], metric: str | None = None) -> Float64:
+        """Return float64 [arms]: each system's metric on one log, the mean over its users."""
+        truth = Truth.of(log)
+        places = self.places(truth)
+        return np.array(
+            [
+                contributions(self.ranks[key][places], truth, metric or primary_metric(self.arms[key])).sum()
+                for key in keys
+            ]
+        ) / len(truth)
+
+    def true_values(self, keys: Sequence[Key], draws: Sequence[Interactions] | None = None) -> Float64:
+        """Return float64 [draws, arms]; the mean over draws is each system's true metric."""
+        return np.stack([self.values(log, keys) for log in (self.draws if draws is None else draws)])
+
+
+def leaky(windows: Windows) -> Windows:
+    """Return windows whose queries hold what is held out: the confound that a certificate has to notice."""
+
+    def told(window: Window) -> Window:
+        return replace(window, input=window.input.merged(window.target))
+
+    rows = tuple(told(window) for window in windows.rows)
+    return replace(windows, rows=rows, valid=told(windows.valid), test=told(windows.test))
+
+
+@contextmanager
+def fitted(
+    study: Study,
+    dataset: Dataset,
+    split: Split,
+    arms: Sequence[Arm],
+    draws: Sequence[Interactions] = (),
+    leaks: Sequence[Key] = (),
+) -> Iterator[Laboratory]:
+    """Fit the arms in a world and rank every pair of the observed and of fresh logs.
+
+    Args:
+        study: Its protocol, sizes and margin.
+        dataset: The world's data, with treated copies.
+        split: Its windows.
+        arms: Systems; the first of a stage sets the stage's margin.
+        draws: Fresh logs of the test span.
+        leaks: Arms that are shown the held-out pairs in their queries.
+    """
+    folder = temporary_store()
+    try:
+        bench = Workbench.of(dataset, split, seed=study.seeds[0], store=folder)
+        observed = bench.windows.test.target
+        pairs = _pairs([observed, *draws])
+        asked = Interactions.of(
+            pairs // dataset.n_items,
+            pairs % dataset.n_items,
+            n_users=dataset.n_users,
+            n_items=dataset.n_items,
+        )
+        honest = [arm for arm in arms if arm.key not in leaks]
+        ranks, margins = _ranked(bench, honest, asked, study)
+        if leaks:
+            spoilt = replace(bench, windows=leaky(bench.windows))
+            ranks |= _ranked(spoilt, [arm for arm in arms if arm.key in leaks], asked, study)[0]
+        by_key = {arm.key: arm for arm in arms}
+        smallest = {key: margins[key[0]] for key in by_key}
+        yield Laboratory(study, dataset, split, by_key, ranks, pairs, smallest, observed, tuple(draws))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pairs(logs: Sequence[Interactions]) -> Int64:
+    keys = [log.user.astype(np.int64) * log.n_items + log.item for log in logs]
+    return np.unique(np.concatenate(keys))
+
+
+def _ranked(
+    bench: Workbench, arms: Sequence[Arm], asked: Interactions, study: Study
+) -> tuple[dict[Key, Int32], dict[str, float]]:
+    """Return int32 [P] by key, and the margin of each stage from its first arm on valid."""
+    fit_arms(bench, arms, Phases())
+    test, valid = bench.windows.test, bench.windows.valid
+    window = Window("test", test.fit, test.input, test.mask, asked, test.tie)
+    ranks = {key: found[0] for key, found in ranks_of(bench, arms, window).items()}
+    first: dict[str, Arm] = {arm.stage: arm for arm in reversed(arms)}
+    margins = {}
+    for key, (found, _, _) in ranks_of(bench, list(first.values()), valid).items():
+        mean = float(measure(found, valid.truth, [primary_metric(first[key[0]])]).mean())
+        margins[key[0]] = margin_of(study.measure.margin, mean)
+    return ranks, margins

@@ -1,0 +1,180 @@
+"""The certificate as a table on a terminal, and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stagelens.pipeline.certify.bounds import BOUNDS
+from stagelens.pipeline.certify.certificate import Certificate
+from stagelens.pipeline.certify.figures import Figure
+from stagelens.pipeline.certify.worlds import KINDS, SETTINGS, study
+from stagelens.pipeline.store import write_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TITLES = {"recall": "recall", "rerank": "re-rank", "both": "end to end"}
+NAMES = {
+    "false_helps": "false helps",
+    "false_hurts": "false hurts",
+    "coverage": "coverage",
+    "bias_se": "bias (in standard errors)",
+    "power": "power at detectable",
+    "power_twice": "power at twice that",
+    "ordering": "order of modalities",
+    "stage_ordering": "sign of the stage difference",
+    "absent_helps": "nothing on against absent: helps",
+    "absent_hurts": "nothing on against absent: hurts",
+    "absent_harm": "its true effect",
+    "absent_measured": "its measured effect",
+    "absent_coverage": "its coverage",
+    "bias": "bias",
+    "coverage_strong": "coverage, strong effects",
+    "truth_error": "Monte-Carlo error of the truth (in standard errors)",
+    "planted_gap": "planted effect over detectable, less 1",
+    "exposure_bias": "true under the policy less true under even exposure",
+    "exposure_coverage": "coverage of the truth under even exposure",
+}
+MEANS = {"bias", "bias_se", "absent_harm", "absent_measured", "truth_error", "planted_gap", "exposure_bias"}
+INTRO = """# Certification
+
+Are the instrument's verdicts right? Many small worlds, whose truth is known, are examined with the instrument that
+studies use: its arms, its fits, its ranks, its judgement. Made again by
+
+    simulate certify --worlds {worlds} --write docs/certification.md
+
+The *true* metric of a fitted system is the mean over users of fresh logs from the same world and policy, its training
+data fixed; here the mean over {draws} fresh logs, none of which the study sees. The *true* difference of two systems is
+what an interval has to cover. Brackets are Wilson's 95 % intervals over worlds (normal ones for means).
+"""
+READING = """
+## How each figure is made
+
+- **False helps, false hurts** (null worlds): four row permutations of a text that carries nothing, each against each:
+  six comparisons judged as one family. A world counts when any of them is called `helps` (`hurts`).
+- **Nothing on against absent** (null worlds): text that carries nothing, on against absent, a family of its own. It may
+  truly harm, so `hurts` can be right; its true effect and the coverage of it stand beside.
+- **Coverage, bias** (signal worlds): base + text and base + image against the base, one family; a world counts as
+  covered when both simultaneous intervals hold their truths. Bias is measured less true.
+- **Power** (planted worlds): a system serves a modality's lists to each user with a chance, the base lists otherwise,
+  so its true effect is that chance times the full one. A pilot on one fresh log reports what is detectable; the chance
+  is set where the true effect is exactly that (within 1 %), or exactly twice what a pilot reports there. The study
+  then judges its own log. Worlds in which no chance from {fewest:.0%} to 100 % will do are left out; that is decided
+  before the study's log is judged.
+- **Order of modalities, sign of the stage difference** (planted worlds): right when the measured difference has the
+  sign of the true one, over worlds whose true gap exceeds what the study calls detectable. The stage difference is
+  the one of `simulate attribute`.
+- **Coverage, strong effects** (planted worlds, no bound): the interval treats items as a sample, while fresh logs of
+  one world keep its items. Where effects are strong and differ from item to item, it is wider than this truth needs.
+- **Even exposure** (exposed worlds, no bound): users who are shown popular items leave logs that reward popular lists.
+  The same systems, judged by logs in which every item is examined alike, have another worth; the difference is the bias
+  of the policy, which no interval made from its logs can see.
+"""
+BREAKING = """
+## The certificate can fail
+
+The same figures of instruments that are broken on purpose.
+
+- **Leaky features**: of two copies of a text that carries nothing, one is shown the held-out pairs in its queries.
+- **Unpaired arms**: each system is judged as if measured on users and items of its own.
+- **No correction for the family**: each comparison of a family is judged as if it were the only one.
+"""
+
+
+def shown(name: str, figure: Figure) -> str:
+    """Return a figure with its interval and the number of worlds."""
+    value, low, high, n = figure["value"], figure["low"], figure["high"], figure["n"]
+    if value is None:
+        return "-"
+    if name in MEANS:
+        between = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"
+        return f"{value:+.4f}{between} ({n:,})"
+    assert low is not None
+    assert high is not None
+    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] ({n:,})"
+
+
+def show(made: Certificate, console: Console) -> None:
+    """Print a table a stage, then what the broken instruments did."""
+    from rich.table import Table
+
+    for stage in made.figures:
+        table = Table(title=f"{TITLES[stage]}", title_justify="left", box=None, pad_edge=False)
+        for column in ("figure", "found, 95 % interval (worlds)", "bound", "verdict"):
+            table.add_column(column, no_wrap=column == "verdict")
+        for row in _rows(made, stage):
+            table.add_row(*row)
+        console.print(table)
+        console.print()
+    table = Table(title="Broken on purpose", title_justify="left", box=None, pad_edge=False)
+    for column in ("what is broken", "stage", "figure", "found, 95 % interval (worlds)", "verdict"):
+        table.add_column(column, no_wrap=column == "verdict")
+    for row in _broken_rows(made):
+        table.add_row(*row)
+    console.print(table)
+
+
+def write(made: Certificate, path: Path) -> None:
+    """Write the page."""
+    write_text(path, text(made))
+
+
+def text(made: Certificate) -> str:
+    """Return the page as Markdown."""
+    from stagelens.pipeline.certify.planting import FEWEST
+
+    draws = SETTINGS["signal"].draws
+    parts = [INTRO.format(worlds=made.worlds["null"], draws=draws)]
+    for stage in made.figures:
+        rows = [("Figure", "Found", "Bound", "Verdict"), *_rows(made, stage)]
+        parts += [f"\n## {TITLES[stage].capitalize()}\n", *_table(rows)]
+    parts += [READING.format(fewest=FEWEST), BREAKING]
+    rows = [("Broken", "Stage", "Figure", "Found", "Verdict"), *_broken_rows(made)]
+    parts += [*_table(rows), "\n## The worlds\n", *_worlds(made)]
+    return (
+        "\n".join(part.rstrip("\n") if part.startswith("|") else part for part in parts).rstrip("\n") + "\n"
+    )
+
+
+def _rows(made: Certificate, stage: str) -> Iterator[tuple[str, ...]]:
+    figures, said = made.figures[stage], made.verdicts[stage]
+    bounds = {bound.figure: bound.says for bound in BOUNDS}
+    for name, title in NAMES.items():
+        if name in figures:
+            yield title, shown(name, figures[name]), bounds.get(name, ""), said.get(name, "")
+
+
+def _broken_rows(made: Certificate) -> Iterator[tuple[str, ...]]:
+    for stage, broken in made.broken.items():
+        for what, figures in broken.items():
+            for name, figure in figures.items():
+                verdict = made.broken_verdicts[stage][what].get(name, "")
+                yield what, TITLES[stage], NAMES[name], shown(name, figure), verdict
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    head, *body = rows
+    return [f"| {' | '.join(row)} |" for row in (head, tuple("-" * 3 for _ in head), *body)]
+
+
+def _worlds(made: Certificate) -> Iterator[str]:
+    for kind in KINDS:
+        setting = SETTINGS[kind]
+        sizes = " or ".join(f"{items} items and {size} candidates" for items, size in setting.sizes)
+        fields = ", ".join(f"{name} {value}" for name, value in setting.world.items())
+        base = ", ".join(setting.base)
+        yield f"- **{kind}** ({made.worlds[kind]:,} worlds). {setting.about} {sizes}; {fields}; base: {base}."
+    yield _common(study("null", 0).model_dump())
+
+
+def _common(options: Mapping[str, Any]) -> str:
+    groups = ", ".join(table["use"].removeprefix("rerank.") for table in options["rerank"]["groups"])
+    reranker = ", ".join(f"{name} {value}" for name, value in options["rerank"]["reranker"].items())
+    measure = options["measure"]
+    return (
+        f"\nIn all: one seed, split by time, content channels `Dense`, merge weights equal (chosen on valid, a "
+        f"channel of noise is mostly refused, and then nothing differs at all); re-ranker {reranker}, reading {groups} "
+        f"and the modality's `Similarity`; margin {measure['margin']}, alpha {measure['alpha']}."
+    )
