@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stagelens.pipeline.data.knockout import Availability, PermuteRows
     from stagelens.pipeline.data.replacement import Constant, Noise
     from stagelens.pipeline.data.splits import split
+    from stagelens.pipeline.data.withhold import Withhold
     from stagelens.pipeline.experiment.options import Study
     from stagelens.pipeline.experiment.runner import simulate
     from stagelens.pipeline.worlds.world import World
@@ -54,6 +55,7 @@ _WHERE = {
     "Top": "compose",
     "TrainingData": "core",
     "Union": "compose",
+    "Withhold": "data.withhold",
     "World": "worlds.world",
     "load_dataset": "data.datasets",
     "simulate": "experiment.runner",
@@ -79,6 +81,7 @@ __all__ = [
     "Top",
     "TrainingData",
     "Union",
+    "Withhold",
     "World",
     "load_dataset",
     "simulate",

@@ -83,6 +83,7 @@ class Retrieval:
         store: Artefacts and the ledger.
         block: Users asked of a channel at once.
         progress: Shown while lists are made.
+        held: Whose merge weights and fitted rules apply; None: its own are chosen.
         fit_seconds: Fingerprint of a fit -> seconds it took when it was made.
     """
 
@@ -93,6 +94,7 @@ class Retrieval:
     treated: tuple[Treated, ...] = ()
     block: int = 8192
     progress: Progress = field(default_factory=Silent)
+    held: Retrieval | None = None
     fit_seconds: dict[str, float] = field(default_factory=dict, init=False)
     _fits: OrderedDict[str, FittedChannel] = field(default_factory=OrderedDict, init=False)
     _keys: dict[tuple[Any, ...], str] = field(default_factory=dict, init=False)
@@ -217,6 +219,8 @@ class Retrieval:
             return recall.weights
         if recall.weights == "equal" or recall.merge != "rrf" or len(recall.parts) == 1:
             return tuple(1.0 for _ in recall.parts)
+        if self.held is not None:
+            return self.held.weights(recall)
         if recall in self._weights:
             return self._weights[recall]
         valid = self.windows.valid
@@ -244,6 +248,8 @@ class Retrieval:
 
     def rule_key(self, recall: Union) -> str:
         """Return the fingerprint of a union's fitted rule: of everything that it may read."""
+        if self.held is not None:
+            return self.held.rule_key(recall)
         place = ("rule", recall)
         if place not in self._keys:
             windows = (*self.windows.rows, self.windows.valid)
@@ -263,6 +269,8 @@ class Retrieval:
         What is learned comes from the row windows (label window, or out-of-fold), what is tuned from valid, both from
         everything that the channels return for at most ``WEIGHT_USERS`` users. Lists that no rule reads are not made.
         """
+        if self.held is not None:
+            return self.held.rule(recall)
         key = self.rule_key(recall)
         if key not in self._rules:
             recipe = aimed(cast(Recipe, recall.ensemble), f"recall@{recall.size}")

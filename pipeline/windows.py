@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from stagelens.pipeline.core import Int32, Int64, Interactions, Lists, Queries, Split, content_hash
+from stagelens.pipeline.core import Bool, Int32, Int64, Interactions, Lists, Queries, Split, content_hash
 from stagelens.pipeline.data.splits import folds
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.seeds import derive
@@ -128,30 +128,60 @@ def windows_of(
     input_on: Which = "train",
     mask: Which = "train+valid",
     seed: int = 0,
+    whole: Split | None = None,
 ) -> Windows:
     """Lay out the windows.
 
     ``none``: recall fitted on history serves everything. ``full``: rows from history-recall, then recall is refitted
     on train. ``cross``: folds of train; out-of-fold recall gives rows; recall refitted on all of train serves.
     ``fit_on``, ``input_on`` and ``mask`` concern test; valid always sees train alone.
+
+    Of a thinned split, ``whole`` is what it was made from: what is withheld is neither fitted on nor part of a query
+    nor taught from, and it is masked in every window. Folds are those of the whole.
     """
     train = split.train
+    everything = train if whole is None else whole.train
     serving = split.history if refit == "none" else train
-    longer = train.merged(split.valid) if "train+valid" in (fit_on, input_on, mask) else train
 
-    def chosen(which: Which, short: Interactions) -> Interactions:
-        return longer if which == "train+valid" else short
+    def chosen(which: Which, short: Interactions, long: Interactions) -> Interactions:
+        return long.merged(split.valid) if which == "train+valid" else short
 
     if refit == "cross":
-        place = folds(train, n_folds, seed=derive(seed, "folds"))
-        rows = []
-        for fold in range(n_folds):
-            rest, held = train.where(place != fold), train.where(place == fold)
-            rows.append(Window(f"fold {fold + 1}", rest, rest, rest, held, tie))
+        rows = _folds(train, everything, n_folds, tie, seed)
     else:
-        rows = [Window("labels", split.history, split.history, split.history, split.labels, tie)]
-    valid = Window("valid", serving, train, train, split.valid, tie)
+        seen = split.history
+        if whole is not None:
+            withheld = whole.labels.where(~_among(whole.labels, train))
+            seen = whole.history.merged(withheld)
+        rows = [Window("labels", split.history, split.history, seen, split.labels, tie)]
+    valid = Window("valid", serving, train, everything, split.valid, tie)
     test = Window(
-        "test", chosen(fit_on, serving), chosen(input_on, train), chosen(mask, train), split.test, tie
+        "test",
+        chosen(fit_on, serving, train),
+        chosen(input_on, train, train),
+        chosen(mask, everything, everything),
+        split.test,
+        tie,
     )
     return Windows(refit, tuple(rows), valid, test)
+
+
+def _folds(
+    train: Interactions, everything: Interactions, n_folds: int, tie: Int32, seed: int
+) -> list[Window]:
+    """Return the windows of ``cross``; ``train`` is the part of ``everything`` that is not withheld."""
+    place = folds(everything, n_folds, seed=derive(seed, "folds"))
+    kept = _among(everything, train) if train is not everything else np.ones(len(train), dtype=bool)
+    rows = []
+    for fold in range(n_folds):
+        held = (place == fold) & kept
+        rest = everything.where((place != fold) & kept)
+        seen = rest if train is everything else everything.where(~held)
+        rows.append(Window(f"fold {fold + 1}", rest, rest, seen, everything.where(held), tie))
+    return rows
+
+
+def _among(log: Interactions, kept: Interactions) -> Bool:
+    """Return bool [N]: the pairs of ``log`` that occur in ``kept``."""
+    here, there = (one.user.astype(np.int64) * max(one.n_items, 1) + one.item for one in (log, kept))
+    return np.isin(here, there)

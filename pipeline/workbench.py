@@ -96,8 +96,9 @@ class Workbench(Retrieval):
         block: int = 8192,
         progress: Progress | None = None,
         treated: tuple[Treated, ...] = (),
+        whole: Split | None = None,
     ) -> Workbench:
-        """Lay out the windows of a split and open the store."""
+        """Lay out the windows of a split and open the store; ``whole``: what a thinned split was made from."""
         in_force: Refit = resolve_refit(refit, split)
         windows = windows_of(
             split,
@@ -108,6 +109,7 @@ class Workbench(Retrieval):
             input_on=input_on,
             mask=mask,
             seed=seed,
+            whole=whole,
         )
         return cls(
             dataset=dataset,
@@ -327,6 +329,7 @@ class Workbench(Retrieval):
             [self.lost, self.max_rows, self.negatives, None if shown is None else shown.fingerprint()],
             self._columns_key,
             self.seed,
+            *([] if self.held is None else [self.weights(system.recall)]),
         )
         return self._keys[place]
 

@@ -7,7 +7,18 @@ from typing import Any
 
 import typer
 
-from stagelens.pipeline.cli import PROGRAM, attribute, compare, data, doctor, knockouts, listing, show, study
+from stagelens.pipeline.cli import (
+    PROGRAM,
+    attribute,
+    compare,
+    data,
+    doctor,
+    knockouts,
+    listing,
+    show,
+    sparsity,
+    study,
+)
 from stagelens.pipeline.cli.suggest import Commands
 
 
@@ -23,6 +34,7 @@ def build() -> Any:
     _add(root, "attribute", attribute.attribute, attribute.EXAMPLES)
     _add(root, "compare", compare.compare, compare.EXAMPLES)
     _add(root, "knockouts", knockouts.knockouts, knockouts.EXAMPLES)
+    _add(root, "sparsity", sparsity.sparsity, sparsity.EXAMPLES)
     _add(root, "list", listing.list_, listing.EXAMPLES)
     _add(root, "show", show.show, show.EXAMPLES)
     _add(root, "doctor", doctor.doctor, "")

@@ -20,6 +20,14 @@ def run_study(asked: Asked, **more: Any) -> None:
 
         result = run(study, out=asked.out, progress=progress)
         page.write(result.folder, result.summary, result.manifest)
+        if "sparsity_study" in result.summary:
+            from stagelens.pipeline.errors import MissingExtra
+            from stagelens.pipeline.report import curves
+
+            try:
+                curves.write(result.folder, result.summary)
+            except MissingExtra as missing:  # everything else is there
+                progress.note(f"no curves.png and curves.svg: {missing}")
     if asked.json_:
         sys.stdout.write((result.folder / "summary.json").read_text(encoding="utf-8") + "\n")
         return

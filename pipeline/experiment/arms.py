@@ -4,53 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from stagelens.pipeline.compose import Then, Union, made
-from stagelens.pipeline.contracts import Treatment
-from stagelens.pipeline.core import Dataset, ModalityTable, TrainingData
+from stagelens.pipeline.core import Dataset, TrainingData
 from stagelens.pipeline.data.knockout import PermuteRows, renamed, varies
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.option_table import Stage
-from stagelens.pipeline.experiment.options import ProtocolOptions, Study
-from stagelens.pipeline.recipe import Recipe, fingerprint, load
-from stagelens.pipeline.retrieval import Treated
+from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.variants import Variant
+from stagelens.pipeline.recipe import Recipe, load
 from stagelens.pipeline.seeds import derive
-from stagelens.pipeline.windows import Windows
 
 View = Literal["catalogue", "reference", "base", "own"]
 Contrast = Literal["worth", "information", "other"]
 PERMUTED, WITHIN = "permuted", "permuted within popularity"
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A treatment of one modality at one stage.
-
-    Attributes:
-        stage: Whose recipes read the treated table.
-        modality: Which.
-        when: ``fit``: in all that is learned or chosen; ``serve``: on test; or ``both``.
-        treatment: What is done to the table.
-    """
-
-    stage: Literal["recall", "rerank"]
-    modality: str
-    when: Literal["fit", "serve", "both"]
-    treatment: Recipe
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Conditions under which some arms of a study are fitted and served; the split is always the study's.
-
-    Attributes:
-        protocol: In place of the study's; None: the study's.
-        treatments: Tables that take a modality's place.
-    """
-
-    protocol: ProtocolOptions | None = None
-    treatments: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +34,7 @@ class Arm:
         integration: How they are integrated.
         shown: False for further permuted copies, which serve the rank test alone.
         variant: Conditions it is fitted and served under, by name; "": the study's own.
+        filled: False where short lists of a recall stage are measured as they are, without the fill.
     """
 
     name: str
@@ -76,6 +45,7 @@ class Arm:
     integration: Literal["fusion", "ensemble", "none"] = "none"
     shown: bool = True
     variant: str = ""
+    filled: bool = True
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -100,6 +70,9 @@ class Comparison:
         modality: The modality in question, or None.
         copies: Keys of further permuted copies, for the exact rank test.
         family: Comparisons of one family are judged together; ``primary`` is the study's first.
+        terms: Weight, baseline and system of every term, where the difference is a weighted sum; ``baseline`` and
+            ``system`` then name it and need be no arms. Its margin is the weighted mean of theirs.
+        slices: Names of the slices in which it is judged too; None: all, of a primary ``worth`` alone.
     """
 
     baseline: tuple[str, str, str]
@@ -109,6 +82,19 @@ class Comparison:
     modality: str | None = None
     copies: tuple[tuple[str, str, str], ...] = ()
     family: str = "primary"
+    terms: tuple[tuple[float, tuple[str, str, str], tuple[str, str, str]], ...] = ()
+    slices: tuple[str, ...] | None = None
+
+    @property
+    def sum(self) -> tuple[tuple[float, tuple[str, str, str], tuple[str, str, str]], ...]:
+        """Return the terms, one where none is given."""
+        return self.terms or ((1.0, self.baseline, self.system),)
+
+    def within(self, part: str) -> bool:
+        """Say whether it is judged in a slice of this name."""
+        if self.slices is None:
+            return self.family == "primary" and self.contrast == "worth"
+        return part in self.slices
 
 
 @dataclass(frozen=True)
@@ -134,7 +120,7 @@ class Plan:
     def asked_on_valid(self) -> set[tuple[str, str, str]]:
         """Return the keys of arms measured on valid: every baseline (for its margin), every interaction-only arm."""
         references = {arm.key for arm in self.arms if self.interaction_only(arm)}
-        return references | {comparison.baseline for comparison in self.comparisons}
+        return references | {baseline for one in self.comparisons for _, baseline, _ in one.sum}
 
     @staticmethod
     def interaction_only(arm: Arm) -> bool:
@@ -179,35 +165,6 @@ def with_permuted(dataset: Dataset, data: TrainingData, plan: Plan, *, seed: int
                 dataset = dataset.with_modality(renamed(made, treated(modality, kind, copy)))
                 copy += 1
     return dataset
-
-
-def treated_tables(
-    dataset: Dataset,
-    windows: Windows,
-    conditions: Variant,
-    made: dict[tuple[str, str, int], ModalityTable],
-    *,
-    seed: int,
-) -> tuple[Treated, ...]:
-    """Return the tables of a variant, each treatment made on the training data alone and once a seed.
-
-    ``made`` holds the tables by modality, treatment and seed; what is missing is added.
-
-    Raises:
-        ConfigError: A treatment changed nothing.
-    """
-    data = dataset.training(windows.valid.input)
-    found = []
-    for one in conditions.treatments:
-        place = (one.modality, fingerprint(one.treatment), seed)
-        if place not in made:
-            table = data.modality(one.modality)
-            treatment = cast(Treatment, one.treatment)
-            made[place] = treatment.apply(
-                table, data, seed=derive(seed, "treatment", one.modality, one.treatment.label)
-            )
-        found.append(Treated(one.stage, one.modality, one.when, made[place]))
-    return tuple(found)
 
 
 def plan_of(study: Study, dataset: Dataset) -> Plan:

@@ -19,16 +19,9 @@ import pydantic
 
 from stagelens.pipeline.core import Dataset
 from stagelens.pipeline.errors import ConfigError, nearest
-from stagelens.pipeline.experiment.arms import (
-    Arm,
-    Builder,
-    Comparison,
-    Plan,
-    Variant,
-    chosen_modalities,
-    plan_of,
-)
+from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan, chosen_modalities, plan_of
 from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.variants import Variant
 from stagelens.pipeline.recipe import explain
 
 PATCHED = ("protocol", "recall", "rerank")

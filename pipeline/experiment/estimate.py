@@ -36,15 +36,17 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
     fitted: set[str] = set()
     unions: set[str] = set()
     parts: set[str] = set()
+    thinned = {name for name, one in plan.variants.items() if one.budget is not None}
     for arm in plan.arms:
-        unions.add(fingerprint(arm.recall))
-        parts.update(fingerprint(part) for part in arm.recall.parts)
+        where = arm.variant if arm.variant in thinned else ""
+        unions.add(fingerprint(arm.recall, where))
+        parts.update(fingerprint(part, where) for part in arm.recall.parts)
         if (
             isinstance(arm.system, Then)
             and arm.system.rerank.role == "reranker"
             and bool(vars(arm.system.rerank).get("features"))
         ):
-            fitted.add(fingerprint(arm.system))
+            fitted.add(fingerprint(arm.system, where))
     trees = int(study.rerank.reranker.get("trees", 300))
     listed = min(size, (study.protocol.negatives or size) + 2)
     windows = 3 if refit != "cross" else study.protocol.folds + 2

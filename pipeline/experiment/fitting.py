@@ -26,6 +26,8 @@ def fit_arms(bench: Workbench, arms: Sequence[Arm], phases: Phases) -> None:
     with phases("recall fits and lists"):
         for arm in arms:
             bench.weights(arm.recall)
+            if bench.held is not None and isinstance(arm.system, Union):
+                continue  # nothing is chosen, so nobody reads these lists
             for part in arm.recall.parts:
                 bench.lists(part, bench.windows.valid, arm.recall.size)
     with phases("re-ranker fits"):
@@ -43,6 +45,7 @@ def ranks_of(
     for arm in wanted:
         if isinstance(arm.system, Union):
             one = candidate_set(bench, arm.system, window)
+            one = one if arm.filled else one.unfilled()
             found[arm.key] = (one.ranks, one, one.exposure)
     for group in by_recall([arm for arm in wanted if isinstance(arm.system, Then)]):
         one = candidate_set(bench, group[0].recall, window)

@@ -12,6 +12,8 @@ from stagelens.pipeline.experiment.summary import Finished, Measured
 
 WHOLE = "all"
 PARTS = ("item degree",)
+COLD = "items at "
+"""Start of the names of slices of items that a budget makes cold."""
 
 
 def index_block(finished: Finished) -> dict[str, Any]:
@@ -26,7 +28,11 @@ def index_block(finished: Finished) -> dict[str, Any]:
         if one.arm.stage == "recall" and one.arm.shown and one.sets[0].exact is not None:
             everything = np.ones(finished.truth.pairs, dtype=bool)
             parts = [(WHOLE, WHOLE, everything)]
-            parts += [(part.name, part.value, part.pairs) for part in finished.parts if part.name in PARTS]
+            parts += [
+                (part.name, part.value, part.pairs)
+                for part in finished.parts
+                if part.name in PARTS or (part.name.startswith(COLD) and one.arm.name.endswith(part.name[6:]))
+            ]
             records += [_record(finished, one, *part) for part in parts]
     return {"index": records} if records else {}
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.experiment.arms import Arm, Variant
+from stagelens.pipeline.experiment.arms import Arm
 from stagelens.pipeline.experiment.integration_options import Confound
 from stagelens.pipeline.experiment.integration_parts import (
     KINDS,
@@ -39,6 +39,7 @@ from stagelens.pipeline.experiment.integration_parts import (
 from stagelens.pipeline.experiment.integration_settings import Integration
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.variants import Variant
 
 STAGES_OF: dict[Confound, tuple[Stage, ...]] = {
     "fit-on-valid": ("recall", "both"),

@@ -30,18 +30,10 @@ from stagelens.pipeline.data.impute import Impute
 from stagelens.pipeline.data.knockout import Availability, Dosed, PermuteRows, varies
 from stagelens.pipeline.data.replacement import Constant, Noise
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.experiment.arms import (
-    Applied,
-    Arm,
-    Builder,
-    Comparison,
-    Contrast,
-    Plan,
-    Variant,
-    chosen_modalities,
-)
+from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Contrast, Plan, chosen_modalities
 from stagelens.pipeline.experiment.knockout_options import KnockoutOptions, When
 from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.variants import Applied, Variant
 from stagelens.pipeline.recipe import Recipe, load
 
 Key = tuple[str, str, str]

@@ -6,14 +6,14 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
 from stagelens.pipeline.compose import Then, Union
 from stagelens.pipeline.contracts import Reranker, Saved
-from stagelens.pipeline.core import Bool, Float64, Int32, Int64
+from stagelens.pipeline.core import Bool, Candidates, Float64, Int32, Int64
 from stagelens.pipeline.evaluate.importance import gain_by_group, permutation_importance
 from stagelens.pipeline.evaluate.lists import Exposure
 from stagelens.pipeline.evaluate.neighbours import agreement, tied_share
@@ -33,8 +33,10 @@ class CandidateSet:
 
     Attributes:
         ranks: int32 [P] rank of each pair in the candidate set, 0 where it was not recalled.
+        found: bool [P]: in the candidate set because a channel returned it, not as a fill.
         reachable: bool [P]: not masked as seen, and some channel has a finite score.
         exact: bool [P]: in the candidate set with every index exact; None where all are.
+        exact_found: bool [P]: as ``found``, of the same.
         agreement: For each approximate channel, the mean share of exact neighbours found.
         filled: Mean share of a list that was filled by popularity.
         tied: Mean share of a list with a tied score.
@@ -43,13 +45,20 @@ class CandidateSet:
     """
 
     ranks: Int32
+    found: Bool
     reachable: Bool
     exact: Bool | None
+    exact_found: Bool | None
     agreement: dict[str, float]
     filled: float
     tied: float
     digest: str
     exposure: Int64
+
+    def unfilled(self) -> CandidateSet:
+        """Return the set with short lists left short; ``exposure`` and the lists' hash stay."""
+        ranks = np.where(self.found, self.ranks, 0).astype(np.int32)
+        return replace(self, ranks=ranks, exact=self.exact_found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +83,7 @@ def recall_key(bench: Workbench, recall: Union, window: Window) -> str:
 
 def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateSet:
     """Measure the candidate sets of a union, through the store."""
-    key = fingerprint("candidate-set", recall_key(bench, recall, window))
+    key = fingerprint("candidate-set", "with found", recall_key(bench, recall, window))
     saved = bench.store.saved(
         "measured",
         f"candidates of {recall.label} on {window.name}",
@@ -84,8 +93,10 @@ def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateS
     arrays, meta = saved.arrays, saved.meta
     return CandidateSet(
         arrays["ranks"],
+        arrays["found"],
         arrays["reachable"],
         arrays.get("exact"),
+        arrays.get("exact_found"),
         dict(meta["agreement"]),
         float(meta["filled"]),
         float(meta["tied"]),
@@ -98,7 +109,7 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
     digest = hashlib.sha256()
     filled, tied = [], []  # added up at the end: a running sum would depend on the block
     exposure = np.zeros(bench.dataset.n_items, dtype=np.int64)
-    ranks = []
+    ranks, found = [], []
     with bench.progress.task(f"{recall.label}: {window.name} candidates", len(window)) as task:
         for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size))):
             candidates, short = bench.candidates(recall, window, start, stop)
@@ -106,20 +117,21 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
             filled.append(short)
             tied.append(tied_share(candidates))
             exposure += Exposure.of(candidates, n_items=bench.dataset.n_items, cuts=SHOWN).shown[0]
-            ranks.append(window.truth.rows(np.arange(start, stop)).ranks(candidates))
+            rank, by_channel = _ranked(window, start, stop, candidates)
+            ranks.append(rank)
+            found.append(by_channel)
             task.advance(stop - start)
-    arrays: dict[str, Any] = {"ranks": _joined(ranks), "exposure": exposure}
+    arrays: dict[str, Any] = {"ranks": _joined(ranks), "found": _all(found), "exposure": exposure}
     arrays["reachable"] = bench.reachable(recall, window) | (arrays["ranks"] > 0)
     shares: dict[str, float] = {}
     if not recall.is_exact:
         exact = recall.exact()
         shadow = [
-            window.truth.rows(np.arange(start, stop)).ranks(
-                bench.candidates(exact, window, start, stop, like=recall)[0]
-            )
+            _ranked(window, start, stop, bench.candidates(exact, window, start, stop, like=recall)[0])
             for start, stop in window.blocks(max(1, min(bench.block, 400_000 // recall.size)))
         ]
-        arrays["exact"] = _joined(shadow) > 0
+        arrays["exact"] = _joined([rank for rank, _ in shadow]) > 0
+        arrays["exact_found"] = _all([by_channel for _, by_channel in shadow])
         shares = _agreement(bench, recall, exact, window)
     n = max(len(window), 1)
     meta = {
@@ -129,6 +141,14 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
         "agreement": shares,
     }
     return Saved(arrays, meta)
+
+
+def _ranked(window: Window, start: int, stop: int, candidates: Candidates) -> tuple[Int32, Bool]:
+    """Return the ranks of a block's pairs, and whether a channel returned them."""
+    truth = window.truth.rows(np.arange(start, stop))
+    ranks = truth.ranks(candidates)
+    evidence = candidates.channel_rank[truth.pair_row, np.maximum(ranks - 1, 0)]
+    return ranks, np.asarray((ranks > 0) & (evidence > 0).any(axis=1))
 
 
 def _agreement(bench: Workbench, recall: Union, exact: Union, window: Window) -> dict[str, float]:
@@ -195,6 +215,10 @@ def _orders(bench: Workbench, systems: Sequence[Then], window: Window) -> list[S
                 exposure[place] += Exposure.of(ordered, n_items=n_items, cuts=SHOWN).shown[0]
             task.advance(stop - start)
     return [Saved({"ranks": _joined(r), "exposure": e}) for r, e in zip(ranks, exposure, strict=True)]
+
+
+def _all(parts: Sequence[Bool]) -> Bool:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
 
 
 def _joined(parts: Sequence[Int32]) -> Int32:

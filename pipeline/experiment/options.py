@@ -15,10 +15,11 @@ from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.knockout_options import KnockoutOptions
 from stagelens.pipeline.experiment.option_table import Options, Stage
+from stagelens.pipeline.experiment.sparsity_options import SparsityOptions
 from stagelens.pipeline.recipe import explain
 
 Window = Literal["train", "train+valid"]
-Kind = Literal["stages", "attribute", "compare", "knockouts"]
+Kind = Literal["stages", "attribute", "compare", "knockouts", "sparsity"]
 STUDY_SEEDS = (0, 1, 2)
 """Studies other than ``simulate`` itself: training noise can exceed sampling noise."""
 
@@ -166,7 +167,7 @@ class Study(Options):
     """A whole study. ``Study.load`` reads a preset, a file and overrides."""
 
     kind: Kind = "stages"
-    """What the study asks: what each stage did, who gets the credit, fusion or ensemble, knock-outs."""
+    """What the study asks: what each stage did, who gets the credit, fusion or ensemble, knock-outs, fewer data."""
     name: str = "simulate"
     """Start of the run folder's name."""
     stage: Stage = "both"
@@ -187,6 +188,7 @@ class Study(Options):
     output: OutputOptions = OutputOptions()
     compare: CompareOptions = CompareOptions()
     knockouts: KnockoutOptions = KnockoutOptions()
+    sparsity: SparsityOptions = SparsityOptions()
     axes: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """Axis -> label -> patch of protocol, recall and rerank; cells are compared, the first label is the baseline."""
 
@@ -232,6 +234,8 @@ class Study(Options):
         if table.get("kind", "stages") != "stages":
             table.setdefault("name", table["kind"])
             table.setdefault("seeds", STUDY_SEEDS)
+        if table.get("kind") == "sparsity":
+            table.setdefault("stage", "recall")
         _refuse_unknown(table, cls, "")
         try:
             return cls.model_validate(table)

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import Finished, Measured, losses_of, user_values
+from stagelens.pipeline.experiment.variants import kept_by_budgets
 from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import dump, fingerprint
 from stagelens.pipeline.store import Store, write_text
@@ -48,11 +49,15 @@ def study_fingerprint(study: Study, plan: Plan, dataset: Dataset, split: Split) 
     """
     options = study.model_dump(mode="json", exclude={"name", "device", "block", "output"})
     options["data"].pop("path")
-    arms = [[*arm.key, arm.system, arm.system.inputs(), arm.variant] for arm in plan.arms]
+    arms = [
+        [*arm.key, arm.system, arm.system.inputs(), arm.variant, *([] if arm.filled else ["unfilled"])]
+        for arm in plan.arms
+    ]
     variants = {
         name: [
             None if one.protocol is None else one.protocol.model_dump(mode="json"),
             [[a.stage, a.modality, a.when, a.treatment] for a in one.treatments],
+            *([] if one.budget is None and not one.held else [one.budget and astuple(one.budget), one.held]),
         ]
         for name, one in plan.variants.items()
     }
@@ -260,6 +265,7 @@ def manifest_of(
             "test": len(split.test),
         },
         "variants": {name: bench.windows.refit for name, bench in first.items() if name},
+        "budgets": kept_by_budgets(plan.variants, first),
         "treatments": _treatments(finished.dataset, benches),
         "test_opened": opened,
         "valid": {"/".join(key): value for key, value in finished.valid.items()},

@@ -18,8 +18,9 @@ from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.cost import Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
-from stagelens.pipeline.evaluate.slices import slices
-from stagelens.pipeline.experiment.arms import Arm, Plan, Variant, plan_of, treated_tables, with_permuted
+from stagelens.pipeline.evaluate.slices import Slice, slices
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.experiment.arms import Arm, Plan, plan_of, with_permuted
 from stagelens.pipeline.experiment.attribution import attribution_block, plan_of_attribution
 from stagelens.pipeline.experiment.axes import plan_of_axes
 from stagelens.pipeline.experiment.costs import cost_of, importance_of
@@ -30,9 +31,7 @@ from stagelens.pipeline.experiment.integration import choose_settings, plan_of_c
 from stagelens.pipeline.experiment.integration_block import integration_block
 from stagelens.pipeline.experiment.integration_parts import Values
 from stagelens.pipeline.experiment.knockouts import plan_of_knockouts
-from stagelens.pipeline.experiment.measure import (
-    CandidateSet,
-)
+from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import (
     RunFolder,
@@ -41,6 +40,9 @@ from stagelens.pipeline.experiment.outputs import (
     manifest_of,
     study_fingerprint,
 )
+from stagelens.pipeline.experiment.sparsity import plan_of_sparsity
+from stagelens.pipeline.experiment.sparsity_block import sparsity_blocks
+from stagelens.pipeline.experiment.sparsity_curves import slices_of_sparsity
 from stagelens.pipeline.experiment.summary import (
     IN_SUMMARY,
     JUDGED_EPOCH,
@@ -51,6 +53,7 @@ from stagelens.pipeline.experiment.summary import (
     primary_metric,
     system_record,
 )
+from stagelens.pipeline.experiment.variants import Variant, laid_out, under
 from stagelens.pipeline.native import release_memory
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
@@ -136,11 +139,13 @@ class Kind:
         choose: Settles what is chosen among trials, given the values of arms on valid, first seed; returns the
             final plan.
         blocks: Returns blocks that the summary holds beside the systems and comparisons, by name.
+        slices: Returns slices of its own, beside those of every study.
     """
 
     plan: Callable[[Study, Dataset], Plan]
     choose: Callable[[Study, Plan, Values], Plan] | None = None
     blocks: Callable[[Finished], dict[str, Any]] | None = None
+    slices: Callable[[Study, Plan, Split, Truth], list[Slice]] | None = None
 
 
 def plan_of_stages(study: Study, dataset: Dataset) -> Plan:
@@ -153,6 +158,7 @@ KINDS = {
     "attribute": Kind(plan_of_attribution, blocks=attribution_block),
     "compare": Kind(plan_of_comparison, choose_settings, integration_block),
     "knockouts": Kind(plan_of_knockouts),
+    "sparsity": Kind(plan_of_sparsity, blocks=sparsity_blocks, slices=slices_of_sparsity),
 }
 
 
@@ -189,35 +195,19 @@ class Run:
         place = (variant, seed)
         if place not in self.benches:
             conditions = self.plan.variants.get(variant, Variant())
-            if variant and conditions.protocol is None:
+            if variant:
                 own = self.bench("", seed)
-                treated = treated_tables(own.dataset, own.windows, conditions, self.tables, seed=seed)
-                self.benches[place] = replace(own, treated=treated)
+                laid = self._laid_out(own.dataset, conditions, seed) if conditions.relaid else own
+                self.benches[place] = under(conditions, own, laid, self.tables)
             else:
-                self.benches[place] = self._laid_out(conditions, seed)
+                train = self.dataset.training(self.split.train)
+                dataset = with_permuted(self.dataset, train, self.plan, seed=seed)
+                self.benches[place] = self._laid_out(dataset, conditions, seed)
         return self.benches[place]
 
-    def _laid_out(self, conditions: Variant, seed: int) -> Workbench:
-        protocol = conditions.protocol or self.study.protocol
-        dataset = with_permuted(self.dataset, self.dataset.training(self.split.train), self.plan, seed=seed)
-        bench = Workbench.of(
-            dataset,
-            self.split,
-            seed=seed,
-            store=self.store,
-            refit=protocol.refit,
-            n_folds=protocol.folds,
-            fit_on=protocol.fit_on,
-            input_on=protocol.input,
-            mask=protocol.mask,
-            lost=protocol.lost,
-            max_rows=protocol.max_rows,
-            negatives=protocol.negatives or None,
-            block=self.study.block,
-            progress=self.progress,
-        )
-        treated = treated_tables(dataset, bench.windows, conditions, self.tables, seed=seed)
-        return replace(bench, treated=treated) if treated else bench
+    def _laid_out(self, dataset: Dataset, conditions: Variant, seed: int) -> Workbench:
+        parts = (self.study, dataset, self.split, conditions)
+        return laid_out(*parts, seed=seed, store=self.store, progress=self.progress)
 
     def arms_of(self, variant: str) -> list[Arm]:
         """Return the arms under a variant."""
@@ -271,6 +261,7 @@ class Run:
             degree = split.train.item_degree()
             present = {name: table.present for name, table in dataset.modalities.items()}
             parts = slices(truth, split.train.user_degree(), degree, present)
+            parts += kind.slices(study, plan, split, truth) if kind.slices else []
             finished = Finished(study, dataset, plan, measured, means, margins, truth, parts, [])
             said = fingerprint("judged", JUDGED_EPOCH, key, [astuple(one) for one in plan.comparisons])
             judged = self.store.saved(

@@ -204,40 +204,65 @@ def comparison_records(
 ) -> list[dict[str, Any]]:
     """Return the entries of ``comparisons``, with more for the file.
 
-    The plan's families, each judged together on the primary metrics, with verdicts; a family of every primary
-    ``worth`` in every slice; and the secondary metrics, each by itself, with an interval and no verdict.
+    The plan's families, each judged together on the primary metrics, with verdicts; a family of what is judged in
+    slices, by default every primary ``worth`` in every slice; and the secondary metrics of the primary family, each by
+    itself, with an interval and no verdict.
     """
 
-    def differences(comparison: Comparison, metric: str, part: Slice | None = None) -> Float64:
-        sides = [
-            np.stack([_adds(ranks, truth, metric, part) for ranks in measured[key].ranks])
-            for key in (comparison.system, comparison.baseline)
-        ]
-        return sides[0] - sides[1]
+    def paired(comparison: Comparison, part: Slice | None = None) -> Paired:
+        values = _difference(comparison, comparison.metric, part, measured, truth)
+        return Paired(values, _margin(comparison, margins), None if part is None else part.pairs)
 
     records: list[dict[str, Any]] = []
     for family in dict.fromkeys(c.family for c in plan.comparisons):
         members = [c for c in plan.comparisons if c.family == family]
-        paired = [Paired(differences(c, c.metric), margins[c.baseline]) for c in members]
-        judged = judge(paired, truth, alpha=options.alpha, draws=options.draws)
+        judged = judge([paired(c) for c in members], truth, alpha=options.alpha, draws=options.draws)
         made = _records(members, judged, primary=family == "primary")
         for comparison, record in zip(members, made, strict=True):
             record["p_rank"] = _rank_p(comparison, measured, truth)
         records += made
     first = [c for c in plan.comparisons if c.family == "primary"]
-    sliced = [(c, part) for c in first if c.contrast == "worth" for part in parts]
+    sliced = [(c, part) for c in plan.comparisons for part in parts if c.within(part.name)]
     filled = [(c, part) for c, part in sliced if part.pairs.any()]
-    second = [Paired(differences(c, c.metric, part), margins[c.baseline], part.pairs) for c, part in filled]
+    second = [paired(c, part) for c, part in filled]
     judged = judge(second, truth, alpha=options.alpha, draws=options.draws)
     for (comparison, part), one in zip(filled, judged, strict=True):
         records += _records([comparison], [one], primary=False, part=part)
     for comparison in first:
         metric = SECONDARY[comparison.system[0]]
-        [one] = judge(
-            [Paired(differences(comparison, metric), math.nan)], truth, alpha=options.alpha, draws=999
-        )
+        values = _difference(comparison, metric, None, measured, truth)
+        [one] = judge([Paired(values, math.nan)], truth, alpha=options.alpha, draws=999)
         records += _records([comparison], [one], primary=False, metric=metric)
     return records
+
+
+def _difference(
+    comparison: Comparison,
+    metric: str,
+    part: Slice | None,
+    measured: Mapping[tuple[str, str, str], Measured],
+    truth: Truth,
+) -> Float64:
+    """Return float64 [S, P]: what every pair adds to the difference, in a slice where one is given."""
+
+    def side(key: tuple[str, str, str]) -> Float64:
+        return np.stack([_adds(ranks, truth, metric, part) for ranks in measured[key].ranks])
+
+    (weight, baseline, system), *rest = comparison.sum
+    total = side(system) - side(baseline)
+    if rest:
+        total *= weight
+    for weight, baseline, system in rest:
+        total += weight * (side(system) - side(baseline))
+    return total
+
+
+def _margin(comparison: Comparison, margins: Mapping[tuple[str, str, str], float]) -> float:
+    """Return the smallest effect that matters; of a weighted sum, the weighted mean over its terms."""
+    if not comparison.terms:
+        return margins[comparison.baseline]
+    sizes = [(abs(weight), margins[baseline]) for weight, baseline, _ in comparison.terms]
+    return math.fsum(size * one for size, one in sizes) / math.fsum(size for size, _ in sizes)
 
 
 def _adds(ranks: Int32, truth: Truth, metric: str, part: Slice | None) -> Float64:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stagelens.pipeline.report import attribution, comparisons, figures, index_loss, integration, systems
+from stagelens.pipeline.report import (
+    attribution,
+    comparisons,
+    figures,
+    index_loss,
+    integration,
+    sparsity,
+    systems,
+)
 from stagelens.pipeline.report.section import Record, Section
 
 Make = Callable[[Record], Section | None]
@@ -27,13 +35,16 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     more: list[Make] = [attribution.interaction, attribution.cells]
     credit += [integration.answer, integration.side_by_side, integration.confounds]
     more += [integration.pairs, integration.trials]
+    credit += [sparsity.over_all, sparsity.worth, sparsity.curves, sparsity.marked]
+    more += [sparsity.for_whom, sparsity.cross, sparsity.index]
     compared: list[Make] = [comparisons.verdicts]
     others = [comparisons.other_intervals, comparisons.slice_verdicts, systems.slices]
     if complete:
         order = [*credit, *more, *compared, *stages, *others, *rest]
     else:  # the tables of these blocks hold the verdicts of their comparisons
-        own = summary.get("attribution") or summary.get("integration")
-        order = [*stages, *rest, *reversed(credit if own else compared)]
+        own = summary.get("attribution") or summary.get("integration") or summary.get("sparsity_study")
+        before = [sparsity.index] if summary.get("sparsity_study") else [*stages, *rest]
+        order = [*before, *reversed(credit if own else compared)]
     return [section for make in order if (section := make(summary)) is not None]
 
 

@@ -14,8 +14,8 @@ from stagelens.pipeline.data.replacement import Constant, Noise
 from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment import runner
-from stagelens.pipeline.experiment.arms import Applied, Variant, treated_tables
 from stagelens.pipeline.experiment.knockouts import name_of_treatment, plan_of_knockouts
+from stagelens.pipeline.experiment.variants import Applied, Variant, treated_tables
 from stagelens.recall import Dense, ItemKNN, Popular
 from stagelens.rerank import LambdaMART, Similarity
 

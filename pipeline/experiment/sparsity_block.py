@@ -1,0 +1,369 @@
+"""The blocks of ``simulate sparsity``: curves, worth, area, growth, crossing, what is won back, cold items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import scipy  # its parts are loaded when first used
+
+from stagelens.pipeline.core import Bool, Float64
+from stagelens.pipeline.evaluate.curves import Joint, crossings, joint
+from stagelens.pipeline.evaluate.metrics import contributions
+from stagelens.pipeline.evaluate.significance import Interval, interval
+from stagelens.pipeline.evaluate.slices import Slice, slice_contributions
+from stagelens.pipeline.experiment.index_loss import index_block
+from stagelens.pipeline.experiment.sparsity_curves import Curve, SparsityPlan
+from stagelens.pipeline.experiment.summary import Finished, metric_names, primary_metric
+
+Record = dict[str, Any]
+Key = tuple[str, str, str]
+JUDGED = ("difference", "low", "high", "p", "p_adjusted", "margin", "detectable", "verdict", "n")
+FINAL = ("ndcg@10", "hit@10")
+"""Metrics of final lists whose curves are kept."""
+ANSWERS = {
+    "helps": "more than",
+    "hurts": "less than",
+    "no difference": "no more and no less than",
+    "cannot tell": "not tellably more or less than",
+}
+
+
+def sparsity_blocks(finished: Finished) -> dict[str, Any]:
+    """Return the blocks ``sparsity``, ``sparsity_study`` and, where an index is approximate, ``index``.
+
+    Raises:
+        TypeError: A plan of another kind of study.
+    """
+    plan = finished.plan
+    if not isinstance(plan, SparsityPlan):
+        raise TypeError(f"sparsity_blocks takes a SparsityPlan, not {type(plan).__name__}")
+    block = _Block(finished, plan)
+    options = finished.study.sparsity
+    worth, area, growth = block.worth(), block.summed("area"), block.summed("growth")
+    said = {
+        "answer": _answer(area, growth, block.crossing_of),
+        "how": options.how,
+        "order": options.order,
+        "draw": options.draw,
+        "tuning": options.tuning,
+        "scale": plan.scale,
+        "budgets": block.budgets(),
+        "worth": worth,
+        "area": area,
+        "growth": growth,
+        "crossing": block.crossings(),
+        "loss": block.losses(),
+        "marked": block.marked(),
+        "index_by_cold": block.index_by_cold(),
+    }
+    return {"sparsity": block.points(), "sparsity_study": said, **index_block(finished)}
+
+
+class _Block:
+    """What is read off the measurements of a sparsity study."""
+
+    def __init__(self, finished: Finished, plan: SparsityPlan) -> None:
+        self.finished, self.plan = finished, plan
+        self.alpha, self.draws = finished.study.measure.alpha, finished.study.measure.draws
+        self.share = np.array([point.share for point in plan.points])
+        self.records = {
+            (r["family"], r["stage"], r["baseline"], r["system"]): r
+            for r in finished.records
+            if r["slice"] is None and r["verdict"] is not None
+        }
+        self.crossing_of: dict[tuple[str | None, str], Record] = {}
+
+    def adds(self, key: Key, metric: str | None = None, part: Slice | None = None) -> Float64:
+        """Return float64 [S, P]: what every pair adds to an arm's metric."""
+        one, truth = self.finished.measured[key], self.finished.truth
+        name = metric or primary_metric(one.arm)
+        if part is not None:
+            return np.stack([slice_contributions(ranks, truth, name, part) for ranks in one.ranks])
+        return np.stack([contributions(ranks, truth, name) for ranks in one.ranks])
+
+    def record(self, family: str, baseline: Key, system: Key) -> Record | None:
+        """Return the judged record of a comparison."""
+        return self.records.get((family, baseline[0], baseline[2], system[2]))
+
+    # ------------------------------------------------------------ curves
+
+    def budgets(self) -> list[Record]:
+        """Return what every budget leaves."""
+        found = []
+        for point in self.plan.points:
+            record: Record = {"label": point.label, "budget": point.share}
+            degree = self.plan.degrees.get(point.label)
+            if degree is not None:
+                record |= {"interactions": int(degree.sum()), "items": int((degree > 0).sum())}
+            found.append(record)
+        return found
+
+    def points(self) -> list[Record]:
+        """Return every system at every budget: its interval, and its paired band.
+
+        The band is about the change since everything was kept, paired by user and simultaneous within the family
+        ``loss``: it has no width at the first point, and says how far the curve may have fallen.
+        """
+        found = []
+        for curve in self.plan.curves:
+            for point, key in zip(self.plan.points, curve.keys, strict=True):
+                one = self.finished.measured[key]
+                if not one.arm.shown:
+                    continue
+                for metric in self._metrics(key):
+                    means = interval(self.adds(key, metric), self.finished.truth, self.alpha)
+                    record = {
+                        "budget": point.share,
+                        "system": curve.system,
+                        "metric": metric,
+                        **_interval(means),
+                    }
+                    record |= {"label": point.label, "stage": curve.stage}
+                    if metric == primary_metric(one.arm):
+                        record |= self._band(curve, key, means.mean)
+                    found.append(record)
+        return found
+
+    def _metrics(self, key: Key) -> list[str]:
+        names = metric_names(self.finished.measured[key].arm, self.finished.study.measure)
+        return [name for name in names if key[0] == "recall" or name in FINAL]
+
+    def _band(self, curve: Curve, key: Key, mean: float) -> Record:
+        if key == curve.keys[0]:
+            return {"paired_low": _known(mean), "paired_high": _known(mean)}
+        one = self.record("loss", curve.keys[0], key)
+        if one is None or one["low"] is None:
+            return {"paired_low": None, "paired_high": None}
+        whole = mean - one["difference"]
+        return {"paired_low": whole + one["low"], "paired_high": whole + one["high"]}
+
+    # ------------------------------------------------------------ worth
+
+    def worth(self) -> list[Record]:
+        """Return worth and information at every budget, and the share of the base's loss that is won back."""
+        found = []
+        for curve in self._on():
+            base = self._base(curve)
+            copies = self.plan.curve(curve.stage, "permuted", curve.modality)
+            back = self._won_back(base, curve)
+            for place, point in enumerate(self.plan.points):
+                low, high = base.keys[place], curve.keys[place]
+                record = self._said(curve, base) | {"label": point.label, "budget": point.share}
+                record |= _judged(self.record("primary", low, high))
+                copy = None if copies is None else self.record("information", copies.keys[place], high)
+                record["information"] = None if copy is None else _judged(copy)
+                found.append(record | {"won_back": back[place]})
+        return found
+
+    def summed(self, what: str) -> list[Record]:
+        """Return the area under every worth curve, or its growth."""
+        found = []
+        for curve in self._on():
+            base = self._base(curve)
+            stage, view, _ = curve.keys[0]
+            keys = ((stage, view, f"{name}, {what}") for name in (base.system, curve.system))
+            found.append(self._said(curve, base) | _judged(self.record("primary", *keys)))
+        return found
+
+    def _won_back(self, base: Curve, on: Curve) -> list[Record | None]:
+        """Return worth over the base's loss at every budget, null unless the loss's interval excludes 0."""
+        losses = [self.record("loss", base.keys[0], key) for key in base.keys]
+        lost = [
+            place for place, one in enumerate(losses) if one and one["high"] is not None and one["high"] < 0
+        ]
+        found: list[Record | None] = [None] * len(base.keys)
+        if not lost:
+            return found
+        values = []
+        whole = self.adds(base.keys[0])
+        for place in lost:
+            low = self.adds(base.keys[place])
+            values += [self.adds(on.keys[place]) - low, whole - low]
+        drawn = joint(values, self.finished.truth).drawn(self.draws)
+        for row, place in enumerate(lost):
+            worth, loss = drawn[:, 2 * row], drawn[:, 2 * row + 1]
+            ratio = np.divide(worth, loss, out=np.copysign(np.inf, worth), where=loss > 0)
+            low_end, high_end = np.quantile(ratio, [self.alpha / 2, 1 - self.alpha / 2], method="nearest")
+            value = float(values[2 * row].mean(axis=0).sum() / values[2 * row + 1].mean(axis=0).sum())
+            found[place] = {"share": value, "low": _known(low_end), "high": _known(high_end)}
+        return found
+
+    # ------------------------------------------------------------ crossing and loss
+
+    def crossings(self) -> list[Record]:
+        """Return where each modality alone overtakes the base, with the bootstrap share of curves that cross."""
+        found = []
+        for curve in self.plan.curves:
+            if curve.part != "alone":
+                continue
+            base = self._base(curve)
+            values = [self.adds(b) - self.adds(a) for a, b in zip(base.keys, curve.keys, strict=True)]
+            lead = joint(values, self.finished.truth)
+            drawn = crossings(self.share, lead.drawn(self.draws), self.plan.scale)
+            [at] = crossings(self.share, lead.mean[None], self.plan.scale)
+            crossed = drawn[np.isfinite(drawn)]
+            low, high = (
+                np.quantile(crossed, [self.alpha / 2, 1 - self.alpha / 2])
+                if len(crossed)
+                else (math.nan,) * 2
+            )
+            record = self._said(curve, base) | {
+                "budget": _known(at),
+                "low": _known(low),
+                "high": _known(high),
+            }
+            record |= {"share": len(crossed) / len(drawn), "ahead": _ahead(lead.mean), "draws": len(drawn)}
+            self.crossing_of[curve.modality, curve.stage] = record
+            found.append(record)
+        return found
+
+    def losses(self) -> list[Record]:
+        """Return every system against itself with everything kept."""
+        found = []
+        for curve in self.plan.curves:
+            for point, key in zip(self.plan.points, curve.keys, strict=True):
+                one = self.record("loss", curve.keys[0], key)
+                if one is not None and key != curve.keys[0]:
+                    said = {"system": curve.system, "stage": curve.stage, "metric": one["metric"]}
+                    found.append(said | {"label": point.label, "budget": point.share, **_judged(one)})
+        return found
+
+    # ------------------------------------------------------------ marked items
+
+    def marked(self) -> list[Record]:
+        """Return every recall system on the items that a budget marks (cold, withheld), beside everything kept."""
+        found = []
+        for name, value, items in self.plan.marked:
+            part = Slice(name, value, items[self.finished.truth.pair_item])
+            subject, _, label = name.partition(" at ")
+            [place] = [p for p, point in enumerate(self.plan.points) if point.label == label]
+            for curve in self.plan.curves:
+                other = subject != "items" and str(curve.modality).partition(",")[0] != subject
+                if curve.stage == "recall" and not (other and curve.modality is not None):
+                    found.append(self._on_marked(curve, place, part, items, int(items.sum())))
+        return found
+
+    def _on_marked(self, curve: Curve, place: int, part: Slice, items: Bool, n_items: int) -> Record:
+        key, truth = curve.keys[place], self.finished.truth
+        one = self.finished.measured[key]
+        point = self.plan.points[place]
+        shown = one.exposure[:, items].sum() / max(int(one.exposure.sum()), 1) if one.arm.filled else math.nan
+        now, whole = (
+            interval(self.adds(k, part=part), truth, self.alpha, part.pairs) for k in (key, curve.keys[0])
+        )
+        return {
+            **{
+                "system": curve.system,
+                "metric": primary_metric(one.arm),
+                "slice": part.name,
+                "value": part.value,
+            },
+            **{"label": point.label, "budget": point.share, **_interval(now)},
+            **{"kept": _interval(whole), "shown": _known(shown), "items": n_items},
+        }
+
+    def index_by_cold(self) -> list[Record]:
+        """Return what an approximate index loses among items without a kept interaction, and among the others.
+
+        The share of relevant items that exact search finds and the index misses, less those that only the index
+        finds; the difference says whether quantisation hurts cold items more.
+        """
+        found: list[Record] = []
+        for curve in self.plan.curves if self.plan.degrees else ():
+            for point, key in zip(self.plan.points, curve.keys, strict=True):
+                one = self.finished.measured[key]
+                if key[0] != "recall" or one.sets[0].exact is None or not one.arm.shown:
+                    continue
+                cold = self.plan.degrees[point.label][self.finished.truth.pair_item] == 0
+                if cold.any() and not cold.all():
+                    found.append(
+                        {"label": point.label, "budget": point.share, **self._index(key, curve, cold)}
+                    )
+        return found
+
+    def _index(self, key: Key, curve: Curve, cold: Bool) -> Record:
+        truth, sets = self.finished.truth, self.finished.measured[key].sets
+        sides = (cold, ~cold)
+        values = []
+        for inside in sides:
+            count = np.bincount(truth.pair_row, inside, minlength=len(truth))
+            weight = inside / np.maximum(count, 1)[truth.pair_row]
+            lost = [(_exact(one.exact) & (one.ranks == 0)) * weight for one in sets]
+            gained = [((one.ranks > 0) & ~_exact(one.exact)) * weight for one in sets]
+            values.append(np.stack(lost) - np.stack(gained))
+        both = joint(values, truth, sides)
+        return {"system": curve.system, **_difference(both, self.alpha)}
+
+    # ------------------------------------------------------------ words
+
+    def _on(self) -> Iterator[Curve]:
+        return (curve for curve in self.plan.curves if curve.part == "on")
+
+    def _base(self, curve: Curve) -> Curve:
+        return next(c for c in self.plan.curves if (c.stage, c.part) == (curve.stage, "base"))
+
+    def _said(self, curve: Curve, base: Curve) -> Record:
+        metric = primary_metric(self.finished.measured[curve.keys[0]].arm)
+        return {
+            **{"modality": curve.modality, "system": curve.system, "baseline": base.system},
+            **{"stage": curve.stage, "metric": metric},
+        }
+
+
+def _exact(found: Bool | None) -> Bool:
+    assert found is not None
+    return found
+
+
+def _difference(both: Joint, alpha: float) -> Record:
+    mean, se, df = both.combined(np.array([1.0, -1.0]))
+    half = -float(scipy.special.stdtrit(df, alpha / 2)) * se if df >= 1 else math.nan
+    return {
+        **{"cold": _known(both.mean[0]), "warm": _known(both.mean[1]), "difference": _known(mean)},
+        **{"low": _known(mean - half), "high": _known(mean + half), "n_cold": both.n[0], "n_warm": both.n[1]},
+    }
+
+
+def _ahead(lead: Float64) -> str:
+    """Return who leads over the whole range; ``neither`` where the lead changes."""
+    if (lead > 0).all():
+        return "content"
+    return "interaction" if (lead <= 0).all() else "neither"
+
+
+def _answer(
+    area: Sequence[Record], growth: Sequence[Record], crossing: dict[tuple[str | None, str], Record]
+) -> str:
+    """Return a sentence for every modality: is content worth more where interactions are fewer?"""
+    said = []
+    for whole, more in zip(area, growth, strict=True):
+        if whole["difference"] is None:
+            continue
+        who = whole["modality"] or "all content together"
+        said.append(
+            f"{who}, {whole['metric']}: over these budgets worth {whole['difference']:+.4f} on average "
+            f"{_ends(whole)}, {whole['verdict']}; {ANSWERS[more['verdict']]} with everything kept "
+            f"({more['difference']:+.4f} {_ends(more)}, {more['verdict']})."
+        )
+    return " ".join(said)
+
+
+def _ends(row: Record) -> str:
+    if row["low"] is None or row["high"] is None:
+        return "(no interval)"
+    return f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+
+
+def _judged(record: Record | None) -> Record:
+    return {name: None if record is None else record[name] for name in JUDGED}
+
+
+def _interval(value: Interval) -> Record:
+    return {"mean": _known(value.mean), "low": _known(value.low), "high": _known(value.high), "n": value.n}
+
+
+def _known(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,359 @@
+"""Fewer data: the tables of ``simulate sparsity``, the line that answers first."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stagelens.pipeline.report import figures
+from stagelens.pipeline.report.section import Record, Section
+
+BARS = "▁▂▃▄▅▆▇█"
+CROSSED = "user x item degree"
+SIGNS = {"helps": "helps", "hurts": "hurts", "no difference": "none", "cannot tell": "?"}
+HOW = {
+    "uniform": "a random share of the training interactions",
+    "oldest": "the oldest training interactions",
+    "newest": "the newest training interactions",
+    "per-user": "k training interactions of each user",
+    "per-item": "k training interactions of each item",
+    "cold-items": "the training interactions of a share of the items, all of them, and none of the other items'",
+    "modality": "the vectors of a share of the items",
+}
+
+
+def curves(summary: Record) -> Section | None:
+    """Return every system at every budget, the deepest cut-off of its stage, with a sparkline."""
+    block, labels = _block(summary), _labels(summary)
+    rows = _primary(summary)
+    if not rows:
+        return None
+    table, lines = [], []
+    for stage in ("recall", "both"):
+        there = [row for row in rows if row["stage"] == stage]
+        known = [row["mean"] for row in there if row["mean"] is not None]
+        for system, part in _grouped(there, "system"):
+            found = {row["label"]: row["mean"] for row in part}
+            means = [found.get(label) for label in labels]
+            spark = sparkline(means, min(known, default=0.0), max(known, default=1.0))
+            metric = str(part[0]["metric"])
+            table.append((system, metric, spark, *(figures.plain(mean) for mean in means)))
+            said = ", ".join(f"{a} {figures.plain(b)}" for a, b in zip(labels, means, strict=True))
+            lines.append(f"{system}, {metric} {spark}: {said}.")
+    return Section(
+        "Recall over budgets",
+        f"Kept: {HOW[block['how']]}; everything first. Test users, split and the seen items that are masked stay the "
+        f"same; merge weights {_tuning(block)}. A channel alone is not filled up with popular items. Means over users; "
+        "higher is better; the bars share one scale a stage.",
+        ("system", "metric", "curve", *labels),
+        tuple(table),
+        texts=3,
+        lines=tuple(lines),
+    )
+
+
+def sparkline(values: Sequence[float | None], low: float, high: float) -> str:
+    """Return one bar a value between two ends; a blank where there is none.
+
+    Example:
+        >>> sparkline([0.0, 0.5, None, 1.0], 0.0, 1.0)
+        '▁▅ █'
+    """
+    reach = high - low
+    bars = []
+    for value in values:
+        if value is None:
+            bars.append(" ")
+        else:
+            part = (value - low) / reach if reach > 0 else 0.5
+            bars.append(BARS[min(int(part * len(BARS)), len(BARS) - 1)])
+    return "".join(bars)
+
+
+def worth(summary: Record) -> Section | None:
+    """Return worth and information at every budget, and what content wins back of the base's loss."""
+    rows = _block(summary).get("worth", ())
+    if not rows:
+        return None
+    return Section(
+        "Worth at every budget",
+        "worth: base with the modality minus base, simultaneous 95 % interval over all budgets, areas and growths; "
+        "information: minus the same with shuffled rows, a family of its own; won back: worth over what the base lost "
+        "since everything was kept, shown where that loss is sure, 95 % of its draws; positive is better.",
+        (
+            "system",
+            "metric",
+            "kept",
+            "worth",
+            "95 % interval",
+            "p adj.",
+            "verdict",
+            "information",
+            "won back",
+        ),
+        tuple(
+            (
+                str(row["system"]),
+                str(row["metric"]),
+                str(row["label"]),
+                figures.signed(row["difference"]),
+                _interval(row),
+                figures.probability(row["p_adjusted"]),
+                said(row),
+                *_beside(row),
+            )
+            for row in rows
+        ),
+        texts=3,
+        lines=tuple(
+            f"{row['system']} at {row['label']}: {said(row)}; {row['metric']} {figures.signed(row['difference'])} "
+            f"{_interval(row)}; information {_beside(row)[0]}; won back {_beside(row)[1]}."
+            for row in rows
+        ),
+    )
+
+
+def over_all(summary: Record) -> Section | None:
+    """Return the area under every worth curve, its growth, and where the modality alone overtakes the base."""
+    block = _block(summary)
+    rows = block.get("area", ())
+    if not rows:
+        return None
+    growth = {(row["system"], row["stage"]): row for row in block["growth"]}
+    crossing = {(row["modality"], row["stage"]): row for row in block["crossing"]}
+    table = []
+    for row in rows:
+        more = growth[row["system"], row["stage"]]
+        cross = _crossing(crossing.get((row["modality"], row["stage"])))
+        table.append(
+            (
+                *(str(row["system"]), str(row["metric"])),
+                *(
+                    figures.signed(row["difference"]),
+                    _interval(row),
+                    figures.probability(row["p_adjusted"]),
+                    said(row),
+                ),
+                *(figures.signed(more["difference"]), _interval(more), said(more), cross),
+            )
+        )
+    return Section(
+        "Is content worth more where data is sparse?",
+        f"{block['answer']} area: mean worth over the range of budgets ({block['scale']} scale); growth: area minus "
+        "the worth with everything kept, above 0: content is worth more where data is sparser; simultaneous 95 % "
+        "intervals; overtakes: the share kept at which the modality alone passes the base, with the share of drawn "
+        "curves that do.",
+        (
+            *("system", "metric", "area", "95 % interval", "p adj.", "verdict"),
+            *("growth", "95 % interval", "verdict", "overtakes"),
+        ),
+        tuple(table),
+        texts=2,
+        lines=tuple(
+            f"{r[0]}, {r[1]}: area {r[2]} {r[3]}, {r[5]}; growth {r[6]} {r[7]}, {r[8]}; overtakes: {r[9]}."
+            for r in table
+        ),
+    )
+
+
+def marked(summary: Record) -> Section | None:
+    """Return the systems on the items that a budget made cold or withheld, beside the same items with everything."""
+    rows = [row for row in _block(summary).get("marked", ()) if row["value"] in ("cold", "withheld")]
+    if not rows:
+        return None
+    word = "without any training interaction" if rows[0]["value"] == "cold" else "whose vector is withheld"
+    return Section(
+        "The items that lost everything",
+        f"Recall of relevant items {word} at the budget, beside the same items with everything kept; shown: their "
+        "share of all first ten places; higher is better. 95 % intervals, not simultaneous.",
+        ("system", "items", "kept", "metric", "mean", "95 % interval", "users", "with everything", "shown"),
+        tuple(
+            (
+                str(row["system"]),
+                f"{str(row['slice']).partition(' at ')[0]} {row['value']}".removeprefix("items "),
+                str(row["label"]),
+                str(row["metric"]),
+                figures.plain(row["mean"]),
+                figures.interval(row["low"], row["high"]),
+                figures.count(row["n"]),
+                figures.plain(row["kept"]["mean"]),
+                figures.share(row["shown"]),
+            )
+            for row in rows
+        ),
+        texts=4,
+    )
+
+
+def for_whom(summary: Record) -> Section | None:
+    """Return the area by groups of users, items and time: a second family."""
+    rows = [row for row in _areas(summary) if not str(row["slice"]).startswith(CROSSED)]
+    if not rows:
+        return None
+    return Section(
+        "Worth over all budgets, by group",
+        "The area under the worth curve inside groups (degrees are those with everything kept), a second family with "
+        "simultaneous 95 % intervals; too small to tell: a true effect as large as the margin would not have shown.",
+        ("system", "group", "users", "area", "95 % interval", "p adj.", "verdict"),
+        tuple(
+            (
+                str(row["system"]).removesuffix(", area"),
+                str(row["slice"]),
+                figures.count(row["n"]),
+                figures.signed(row["difference"]),
+                _interval(row),
+                figures.probability(row["p_adjusted"]),
+                said(row),
+            )
+            for row in rows
+        ),
+        texts=2,
+    )
+
+
+def cross(summary: Record) -> Section | None:
+    """Return the area in every cell of users by degree and items by degree."""
+    rows = [row for row in _areas(summary) if str(row["slice"]).startswith(CROSSED)]
+    if not rows:
+        return None
+    cells: dict[tuple[str, str, str], Record] = {}
+    users, items = [], []
+    for row in rows:
+        user, _, item = str(row["slice"]).removeprefix(f"{CROSSED} ").partition(" x ")
+        users.append(user)
+        items.append(item)
+        cells[str(row["system"]), user, item] = row
+    columns = sorted(set(items), key=_first_number)
+    table = tuple(
+        (
+            system.removesuffix(", area"),
+            user,
+            *(_cell(cells.get((system, user, item))) for item in columns),
+        )
+        for system in dict.fromkeys(str(row["system"]) for row in rows)
+        for user in sorted(set(users), key=_first_number)
+    )
+    return Section(
+        "Worth over all budgets, users by items",
+        "Rows: users by training interactions; columns: relevant items by theirs, with everything kept. The area, its "
+        "verdict (none: no difference, ?: cannot tell or too small to tell) and the users in the cell; the same family "
+        "as the groups.",
+        ("system", "users", *(f"items {item}" for item in columns)),
+        table,
+        texts=2,
+    )
+
+
+def index(summary: Record) -> Section | None:
+    """Return whether an approximate index loses more of the items without a kept interaction."""
+    rows = _block(summary).get("index_by_cold", ())
+    if not rows:
+        return None
+    return Section(
+        "Does the approximate index hurt cold items more?",
+        "Net share of relevant items lost by the index: of items without a kept training interaction, and of the "
+        "others; difference with its 95 % interval (not simultaneous); above 0 cold items lose more.",
+        ("system", "kept", "cold", "warm", "difference", "95 % interval", "users cold", "users warm"),
+        tuple(
+            (
+                str(row["system"]),
+                str(row["label"]),
+                figures.signed(row["cold"]),
+                figures.signed(row["warm"]),
+                figures.signed(row["difference"]),
+                _interval(row),
+                figures.count(row["n_cold"]),
+                figures.count(row["n_warm"]),
+            )
+            for row in rows
+        ),
+        texts=2,
+    )
+
+
+def said(row: Record) -> str:
+    """Return a verdict in words; what could not have shown an effect of the margin's size is too small to tell."""
+    margin, seen = row.get("margin"), row.get("detectable")
+    if row.get("verdict") == "cannot tell" and margin is not None and seen is not None and seen > margin:
+        return f"too small to tell (would have seen >= {figures.plain(seen)})"
+    return figures.verdict(row)
+
+
+def _cell(row: Record | None) -> str:
+    if row is None:
+        return figures.DASH
+    sign = SIGNS.get(str(row["verdict"]), figures.DASH)
+    return f"{figures.signed(row['difference'])} {sign} ({figures.count(row['n'])})"
+
+
+def _crossing(row: Record | None) -> str:
+    if row is None:
+        return figures.DASH
+    share = figures.share(row["share"])
+    if row["budget"] is None:
+        ahead = {"content": "content is ahead throughout", "interaction": "none in range"}
+        return f"{ahead.get(str(row['ahead']), 'none going down')} ({share} of curves cross)"
+    low, high = (figures.share(row[end]) for end in ("low", "high"))
+    return f"at {figures.share(row['budget'])} [{low}, {high}] ({share} of curves cross)"
+
+
+def _beside(row: Record) -> tuple[str, str]:
+    """Return information and what is won back."""
+    information = row.get("information") or {}
+    word = SIGNS.get(str(information.get("verdict")), "")
+    back = row.get("won_back") or {}
+    return (
+        f"{figures.signed(information.get('difference'))} {word}".strip(),
+        f"{figures.share(back.get('share'))} {_shares(back)}".strip(),
+    )
+
+
+def _shares(row: Record) -> str:
+    low, high = row.get("low"), row.get("high")
+    return "" if low is None or high is None else f"[{figures.share(low)}, {figures.share(high)}]"
+
+
+def _tuning(block: Record) -> str:
+    return "chosen with everything kept" if block["tuning"] == "held" else "chosen anew at every budget"
+
+
+def _block(summary: Record) -> Record:
+    return summary.get("sparsity_study") or {}
+
+
+def _labels(summary: Record) -> list[str]:
+    return [str(row["label"]) for row in _block(summary).get("budgets", ())]
+
+
+def _primary(summary: Record) -> list[Record]:
+    """Return the points of the metric that verdicts are about: those that have a paired band."""
+    if not _block(summary):
+        return []
+    return [row for row in summary.get("sparsity", ()) if "paired_low" in row]
+
+
+def _areas(summary: Record) -> list[Record]:
+    if not _block(summary):
+        return []
+    return [
+        row
+        for row in summary.get("comparisons", ())
+        if row.get("slice") and str(row.get("system")).endswith(", area")
+    ]
+
+
+def _grouped(rows: Iterable[Record], key: str) -> list[tuple[str, list[Record]]]:
+    names = list(dict.fromkeys(str(row[key]) for row in rows))
+    every = list(rows)
+    return [(name, [row for row in every if row[key] == name]) for name in names]
+
+
+def _first_number(value: str) -> float:
+    digits = "".join(itertools.takewhile(str.isdigit, value))
+    return float(digits) if digits else math.inf
+
+
+def _interval(row: Record) -> Any:
+    return figures.interval(row.get("low"), row.get("high"), sign=True)
