@@ -15,7 +15,8 @@ def unpaired(lab: Laboratory, log: Interactions, baseline: Int32, system: Int32,
     """Judge two systems as if each had been measured on users and items of its own.
 
     The log is laid out twice, under other names of users and items; the baseline counts in the first half, the
-    system in the second. Means and their difference stay, what the halves share is no longer seen.
+    system in the second, each around its own mean. The difference of the means stays; what the halves share is no
+    longer seen.
 
     Args:
         lab: The world.
@@ -26,8 +27,12 @@ def unpaired(lab: Laboratory, log: Interactions, baseline: Int32, system: Int32,
     """
     truth = Truth.of(log)
     places = lab.places(truth)
-    sides = [2 * contributions(ranks[places], truth, metric) for ranks in (baseline, system)]
-    values: Float64 = np.concatenate([-sides[0], sides[1]])
+    sides = [contributions(ranks[places], truth, metric) for ranks in (baseline, system)]
+    even = 1.0 / truth.count[truth.pair_row]  # a user's weight, spread over the user's pairs
+    means = [float(side.sum()) / len(truth) for side in sides]
+    around = [2 * (side - mean * even) for side, mean in zip(sides, means, strict=True)]
+    gap = (means[1] - means[0]) * even
+    values: Float64 = np.concatenate([gap - around[0], gap + around[1]])
     measure = lab.study.measure
     [one] = judge([Paired(values[None], 0.0)], twice(truth), alpha=measure.alpha, draws=measure.draws)
     return one

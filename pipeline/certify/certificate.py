@@ -13,6 +13,7 @@ from stagelens.pipeline.certify.figures import Figure, broken, figures
 from stagelens.pipeline.certify.pool import Batch, run
 from stagelens.pipeline.certify.worlds import KINDS, Kind, setting_key
 from stagelens.pipeline.experiment.option_table import Stage
+from stagelens.pipeline.experiment.outputs import versions
 from stagelens.pipeline.native import available_cores
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
@@ -37,6 +38,7 @@ class Certificate:
         verdicts: On figures that have a bound, likewise.
         broken: Figures of broken instruments: by stage, what is broken, and name.
         broken_verdicts: On those that have a bound, likewise.
+        keys: Fingerprint of the setting of each kind.
         fingerprint: Of the settings, the stages and the numbers of worlds.
     """
 
@@ -45,16 +47,23 @@ class Certificate:
     verdicts: Mapping[str, Mapping[str, Verdict]]
     broken: Mapping[str, Mapping[str, Mapping[str, Figure]]]
     broken_verdicts: Mapping[str, Mapping[str, Mapping[str, Verdict]]]
+    keys: Mapping[str, str]
     fingerprint: str
 
-    def summary(self) -> dict[str, Any]:
-        """Return what ``summary.json`` holds."""
+    def summary(self, manifest: str) -> dict[str, Any]:
+        """Return what ``summary.json`` holds; ``manifest`` is the path of what made it."""
         return {
             "schema_version": 1,
             "name": "certify",
             "kind": "certify",
             "fingerprint": self.fingerprint,
-            "worlds": dict(self.worlds),
+            "dataset": {
+                "name": "worlds of the certificate",
+                "hashes": dict(self.keys),
+                "statistics": {f"{kind} worlds": count for kind, count in self.worlds.items()},
+            },
+            "systems": [],
+            "comparisons": [],
             "certification": {
                 stage: {
                     **made,
@@ -66,6 +75,7 @@ class Certificate:
                 }
                 for stage, made in self.figures.items()
             },
+            "manifest": manifest,
         }
 
 
@@ -96,23 +106,27 @@ def certify(
         for kind, share in SHARES.items()
     ]
     found = run(batches, wanted, processes or available_cores(), progress or Silent())
-    counts = {kind: len(lines) for kind, lines in found.items()}
-    made = certificate(found, wanted, fingerprint("certificate", keys, counts))
-    write_text(out / "summary.json", json.dumps(made.summary(), indent=1) + "\n")
+    made = certificate(found, wanted, keys)
+    manifest = {"versions": versions(), "worlds": {batch.kind: str(batch.path) for batch in batches}}
+    write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    write_text(out / "summary.json", json.dumps(made.summary(str(out / "manifest.json")), indent=1) + "\n")
     return made
 
 
 def certificate(
-    found: Mapping[Kind, Sequence[Mapping[str, Any]]], stages: Sequence[Stage], key: str
+    found: Mapping[Kind, Sequence[Mapping[str, Any]]], stages: Sequence[Stage], keys: Mapping[Kind, str]
 ) -> Certificate:
     """Return the certificate that findings make."""
     sound: dict[str, dict[str, Figure]] = {stage: figures(found, stage) for stage in stages}
     failing: dict[str, dict[str, dict[str, Figure]]] = {stage: broken(found, stage) for stage in stages}
+    counts: dict[str, int] = {kind: len(lines) for kind, lines in found.items()}
+    hashes: dict[str, str] = dict(keys.items())
     return Certificate(
-        {kind: len(lines) for kind, lines in found.items()},
+        counts,
         sound,
         {stage: verdicts(made) for stage, made in sound.items()},
         failing,
         {stage: {what: verdicts(one) for what, one in made.items()} for stage, made in failing.items()},
-        key,
+        hashes,
+        fingerprint("certificate", hashes, counts, tuple(stages)),
     )

@@ -10,6 +10,7 @@ import typer
 from stagelens.pipeline.cli import (
     PROGRAM,
     attribute,
+    certify,
     compare,
     data,
     doctor,
@@ -35,6 +36,7 @@ def build() -> Any:
     _add(root, "compare", compare.compare, compare.EXAMPLES)
     _add(root, "knockouts", knockouts.knockouts, knockouts.EXAMPLES)
     _add(root, "sparsity", sparsity.sparsity, sparsity.EXAMPLES)
+    _add(root, "certify", certify.certify, certify.EXAMPLES)
     _add(root, "list", listing.list_, listing.EXAMPLES)
     _add(root, "show", show.show, show.EXAMPLES)
     _add(root, "doctor", doctor.doctor, "")

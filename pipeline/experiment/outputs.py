@@ -250,7 +250,7 @@ def manifest_of(
     study, plan, measured = finished.study, finished.plan, finished.measured
     first = {variant: bench for (variant, seed), bench in benches.items() if seed == study.seeds[0]}
     return {
-        "versions": {name: version for name in LIBRARIES if (version := _version(name))},
+        "versions": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "seeds": list(study.seeds),
@@ -355,6 +355,11 @@ def _treatments(dataset: Dataset, benches: Mapping[tuple[str, int], Workbench]) 
         for one in bench.treated:
             entry(variant, one.modality, seed, one.table, stage=one.stage, when=one.when)
     return found
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that results may depend on, where they are installed."""
+    return {name: version for name in LIBRARIES if (version := _version(name))}
 
 
 def _version(name: str) -> str | None:

@@ -23,7 +23,7 @@ CASES = [
     ("--set recall.size", ["dotted.key=value"]),
     ("--set name.x=1", ["name"]),
     ("--config quikstart", ["'quikstart'", "Did you mean 'quickstart'?"]),
-    ("lst", ["'lst'", "Did you mean 'list'?", "attribute, compare, data, doctor, knockouts, list, show"]),
+    ("lst", ["'lst'", "Did you mean 'list'?", "attribute, certify, compare, data, doctor"]),
     ("recall", ["--stage recall"]),
     ("quickstart", ["simulate --config quickstart"]),
     ("world:ecommerce", ["simulate --dataset world:ecommerce"]),

@@ -1,0 +1,110 @@
+"""Trials of every kind: what they hold, that they repeat, and known answers where effects are large."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stagelens.pipeline.certify.planting import FEWEST, NEAR, meeting
+from stagelens.pipeline.certify.pool import Batch, read, run
+from stagelens.pipeline.certify.trials import examine
+from stagelens.pipeline.certify.worlds import KINDS, SETTINGS, setting_key, signals, study, world
+from stagelens.pipeline.progress import Silent
+
+
+@pytest.fixture(scope="module")
+def null() -> dict:
+    return examine("null", 0)
+
+
+def test_a_null_world_holds_every_stage_and_its_true_harm(null):
+    json.dumps(null)
+    for stage in ("recall", "rerank", "both"):
+        one = null[stage]
+        assert {"helps", "hurts", "alone", "on"} <= one.keys()
+        assert one["helps"] <= one["alone"]["helps"]  # a correction never adds verdicts
+        assert one["hurts"] <= one["alone"]["hurts"]
+        assert one["on"]["se"] > 0
+    assert null["recall"]["on"]["true"] < 0  # places of the list go to noise
+
+
+def test_a_world_is_the_same_alone_and_at_one_stage(null):
+    again = examine("null", 0, ("recall",))
+    assert again["recall"] == null["recall"]
+    assert "both" not in again
+
+
+def test_a_leak_is_seen_at_every_stage():
+    found = examine("leaky", 0)
+    assert [found[stage]["verdict"] for stage in ("recall", "rerank", "both")] == ["helps"] * 3
+
+
+def test_a_signal_world_knows_its_truth():
+    found = examine("signal", 1, ("recall",))["recall"]
+    for name in ("text", "image"):
+        one = found[name]
+        assert one["low"] <= one["difference"] <= one["high"]
+        assert abs(one["difference"] - one["true"]) < 5 * one["se"]
+        assert one["true_error"] < 0.15 * one["se"]
+    gap = found["text"]["true"] - found["image"]["true"]
+    assert np.sign(gap) == np.sign(signals("signal", 1)["text"] - signals("signal", 1)["image"])
+    assert found["text"]["unpaired"]["high"] - found["text"]["unpaired"]["low"] > 1.3 * (
+        found["text"]["high"] - found["text"]["low"]
+    )
+
+
+def test_a_planted_effect_is_what_the_pilot_calls_detectable():
+    found = examine("planted", 2, ("recall",))["recall"]
+    planted = {times: found[f"times {times}"] for times in (1, 2) if found[f"times {times}"]}
+    assert planted
+    for times, one in planted.items():
+        assert FEWEST <= one["chance"] <= 1
+        assert one["true"] == pytest.approx(times * one["pilot"], rel=NEAR)
+        assert abs(one["difference"] - one["true"]) < 5 * one["se"]
+
+
+def test_the_stage_difference_has_a_truth_of_its_own():
+    stages = examine("planted", 1, ("both",))["both"]["stages"]
+    assert stages["low"] < stages["difference"] < stages["high"]
+    assert abs(stages["true"] - stages["difference"]) < 2 * (stages["high"] - stages["low"])
+
+
+def test_a_chance_is_found_where_the_effect_meets_what_is_detectable():
+    def detectable(chance: float) -> float:
+        return 0.01 * chance**0.5
+
+    for full, times in ((0.02, 1), (0.02, 2), (0.015, 1)):
+        chance = meeting(full, detectable, times)
+        if full <= times * 0.01:
+            assert chance is None
+        else:
+            assert chance * full == pytest.approx(times * detectable(chance), rel=NEAR)
+    assert meeting(0.009, detectable, 1) is None
+    assert meeting(0.1, detectable, 1) is None  # too few would be served
+
+
+def test_worlds_of_a_kind_differ_by_number_alone():
+    for kind in KINDS:
+        assert world(kind, 3) == world(kind, 3)
+        assert study(kind, 3).measure.draws == 1999
+        total = sum(signals(kind, 3).values())
+        assert 0 <= total <= 1
+    assert signals("signal", 1) != signals("signal", 2)
+    assert {world("planted", number).items for number in range(20)} == {
+        items for items, _ in SETTINGS["planted"].sizes
+    }
+    keys = {setting_key(kind, ("recall",)) for kind in KINDS}
+    assert len(keys | {setting_key("null", ("both",))}) == len(KINDS) + 1
+
+
+def test_a_run_goes_on_where_it_stopped_and_processes_change_nothing(tmp_path):
+    path = tmp_path / "deep" / "null.jsonl"
+    batch = Batch("null", path, 2)
+    first = run([batch], ("recall",), 1, Silent())["null"]
+    kept = path.read_text().splitlines()
+    path.write_text(kept[0] + '\n{"world": 1, "ki')  # killed while it wrote the second
+    assert set(read(path)) == {0}
+    again = run([batch._replace(worlds=3)], ("recall",), 2, Silent())["null"]
+    assert [one["world"] for one in again] == [0, 1, 2]
+    assert again[:2] == first
+    assert set(read(path)) == {0, 1, 2}
