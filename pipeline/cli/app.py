@@ -14,6 +14,7 @@ from stagelens.pipeline.cli import (
     compare,
     data,
     doctor,
+    estimate,
     knockouts,
     listing,
     show,
@@ -37,6 +38,7 @@ def build() -> Any:
     _add(root, "knockouts", knockouts.knockouts, knockouts.EXAMPLES)
     _add(root, "sparsity", sparsity.sparsity, sparsity.EXAMPLES)
     _add(root, "certify", certify.certify, certify.EXAMPLES)
+    _add(root, "estimate", estimate.estimate, estimate.EXAMPLES)
     _add(root, "list", listing.list_, listing.EXAMPLES)
     _add(root, "show", show.show, show.EXAMPLES)
     _add(root, "doctor", doctor.doctor, "")

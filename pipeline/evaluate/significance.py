@@ -266,7 +266,7 @@ def _seeds_by_users(difference: Float64, clusters: Clusters) -> float:
             for row in difference
         ]
     )
-    seeds, users = totals.shape
+    seeds, users = len(totals), int(inside.sum())
     if users < 2:
         return 0.0
     rest = totals - totals.mean(axis=0) - totals.mean(axis=1, keepdims=True) + totals.mean()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from stagelens.pipeline.compose import Then
 from stagelens.pipeline.core import Dataset, Split
+from stagelens.pipeline.evaluate.significance import SIGNS
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.native import threads
@@ -20,19 +23,55 @@ FEATURES = 5.0e5
 """Candidates whose columns a core builds in a second (two modalities, histories of tens of items)."""
 STOPPED = 0.25
 """Share of the trees allowed that is usually trained before the valid curve ends it."""
+ARM = 0.1
+"""Seconds of latency queries and importance of an arm, once."""
+JUDGED = 3.0e-9
+"""Seconds for one sign of one comparison."""
 START = 6.0
 """Seconds of imports and compilation in a first run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a study has to do on a split, counted.
+
+    Attributes:
+        interactions: Of train.
+        windows: Whose lists teach the re-ranker: 1, or the folds.
+        taught: Lists that the re-ranker learns from.
+        valid: Users of valid.
+        test: Users of test.
+        judged: Users of test times draws of their signs.
+        nothing: 1.
+    """
+
+    interactions: int
+    windows: int
+    taught: int
+    valid: int
+    test: int
+    judged: int
+    nothing: int = 1
+
+    @classmethod
+    def of(cls, study: Study, split: Split) -> Work:
+        """Count; of the test window only its users are counted."""
+        protocol, train = study.protocol, split.train
+        windows = protocol.folds if resolve_refit(protocol.refit, split) == "cross" else 1
+        if windows > 1:  # a user is asked in as many folds as hold an event
+            lists = int(train.user_degree().clip(max=windows).sum())
+        else:
+            lists = len(split.labels.users())
+        most = max(protocol.max_rows // windows // study.recall.size, 1) * windows
+        test = len(split.test.users())
+        draws = min(study.measure.draws, max(999, SIGNS // max(test, 1)))
+        return cls(len(train), windows, min(lists, most), len(split.valid.users()), test, test * draws)
 
 
 def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -> float:
     """Return a rough number of seconds, as if nothing were in the store."""
     size, cores = study.recall.size, max(threads(), 1)
-    refit = resolve_refit(study.protocol.refit, split)
-    valid, test = len(split.valid.users()), len(split.test.users())
-    labels = (
-        len(split.labels.users()) if refit != "cross" else len(split.train.users()) * study.protocol.folds
-    )
-    labels = min(labels, study.protocol.max_rows // size)
+    work = Work.of(study, split)
     fitted: set[str] = set()
     unions: set[str] = set()
     parts: set[str] = set()
@@ -49,11 +88,12 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
             fitted.add(fingerprint(arm.system, where))
     trees = int(study.rerank.reranker.get("trees", 300))
     listed = min(size, (study.protocol.negatives or size) + 2)
-    windows = 3 if refit != "cross" else study.protocol.folds + 2
-    lists = (labels + valid + test) * len(parts) / LISTS
-    training = len(fitted) * labels * listed * trees * STOPPED / ROW_TREES
-    features = len(unions) * labels * size / FEATURES + len(unions) * test * size / FEATURES
-    scoring = len(fitted) * test * size * trees * STOPPED / SCORED
-    merging = len(unions) * valid * 40 * 5e-6
-    fits = windows * len(parts) * 0.02 * dataset.n_items / 1000
-    return len(study.seeds) * (lists + training + features + scoring + merging + fits) / cores + START
+    lists = (work.taught + work.valid + work.test) * len(parts) / LISTS
+    training = len(fitted) * work.taught * listed * trees * STOPPED / ROW_TREES
+    features = len(unions) * (work.taught + work.test) * size / FEATURES
+    scoring = len(fitted) * work.test * size * trees * STOPPED / SCORED
+    merging = len(unions) * work.valid * 40 * 5e-6
+    fits = (work.windows + 2) * len(parts) * 0.02 * dataset.n_items / 1000
+    alone = len(plan.arms) * ARM + work.judged * len(plan.comparisons) * JUDGED
+    each = lists + training + features + scoring + merging + fits
+    return (len(study.seeds) * each + alone) / cores + START

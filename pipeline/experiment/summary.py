@@ -22,7 +22,7 @@ from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import MeasureOptions, Study, read_margin
 
-JUDGED_EPOCH = 1
+JUDGED_EPOCH = 2
 """Raise when what is said of the same measurements changes (statistics, records, blocks): the store keeps it."""
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""
@@ -307,6 +307,11 @@ def _records(
             "p_holm": _known(float(holm_p[place])),
             "p_bh": _known(float(bh_p[place])),
             "p_rank": None,
+            "variance_users": _known(one.sources.users),
+            "variance_items": _known(one.sources.items),
+            "variance_seeds": _known(one.sources.seeds),
+            "variance_seeds_users": _known(one.sources.seeds_users),
+            "effective_items": _known(one.sources.effective_items),
             "view": comparison.system[1],
             "family": comparison.family if part is None else "slices",
         }

@@ -8,6 +8,7 @@ from typing import Any
 from stagelens.pipeline.report import (
     attribution,
     comparisons,
+    estimate,
     figures,
     index_loss,
     integration,
@@ -29,6 +30,8 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     """
     if not complete:
         summary = headline(summary)
+    if summary.get("estimate"):
+        return _present(_foreseen(complete), summary)
     stages = [systems.recall, systems.rerank, systems.end_to_end, systems.losses]
     rest = [index_loss.by_degree, systems.importance, systems.costs]
     credit: list[Make] = [attribution.effects, attribution.contrasts, attribution.stages]
@@ -45,7 +48,18 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
         own = summary.get("attribution") or summary.get("integration") or summary.get("sparsity_study")
         before = [sparsity.index] if summary.get("sparsity_study") else [*stages, *rest]
         order = [*before, *reversed(credit if own else compared)]
+    return _present(order, summary)
+
+
+def _present(order: list[Make], summary: Record) -> list[Section]:
     return [section for make in order if (section := make(summary)) is not None]
+
+
+def _foreseen(complete: bool) -> list[Make]:
+    """Return the tables of an estimate: the answer first on a page, last in a terminal."""
+    if complete:
+        return [estimate.stages, estimate.comparisons, estimate.sizes, estimate.costs, estimate.slices]
+    return [estimate.widest_slices, estimate.costs, estimate.comparisons, estimate.sizes, estimate.stages]
 
 
 def headline(summary: Record) -> Record:
@@ -79,7 +93,10 @@ def heading(summary: Record, *, notes: bool = True) -> list[str]:
         + (f": {', '.join(sizes)}." if sizes else ".")
     ]
     lines += [str(note) for note in dataset.get("notes", ()) if notes]
-    n_seeds = max((int(c.get("seeds") or 1) for c in summary.get("comparisons", ())), default=1)
+    foreseen = summary.get("estimate") or {}
+    lines += [str(note) for note in foreseen.get("notes", ())]
+    seeds = [int(c.get("seeds") or 1) for c in summary.get("comparisons", ())]
+    n_seeds = max([*seeds, foreseen.get("study", {}).get("seeds", 1)])
     if n_seeds == 1:
         lines.append(
             "One seed: the intervals are for these fitted systems and say nothing of another training. "

@@ -1,0 +1,185 @@
+"""Time and memory of a study from those of its pilots: every phase grows with a count that the windows give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stagelens.pipeline.evaluate.cost import Phase
+from stagelens.pipeline.experiment.estimate import Work
+from stagelens.pipeline.store import LedgerEntry
+
+FITS = "fits on training windows"
+"""What the re-ranker phase spends on fitting recall without a row's own fold or window: grows with interactions."""
+GROWS_WITH = {
+    "choice": "valid",
+    "recall fits and lists": "valid",
+    FITS: "interactions",
+    "re-ranker fits": "taught",
+    "valid": "valid",
+    "test": "test",
+    "costs": "nothing",
+    "importance": "nothing",
+    "judge": "judged",
+    "write": "test",
+    "between phases": "interactions",
+}
+"""Phase -> the field of ``Work`` that its time grows with, the catalogue being the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one pilot took.
+
+    Attributes:
+        work: What it had to do.
+        wall_s: Seconds by phase.
+        cpu_s: Processor seconds by phase.
+        peak_bytes: Highest resident memory by phase.
+    """
+
+    work: Work
+    wall_s: Mapping[str, float]
+    cpu_s: Mapping[str, float]
+    peak_bytes: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        work: Work,
+        phases: Sequence[Phase],
+        artefacts: Sequence[LedgerEntry],
+        rows: Sequence[str],
+        wall_s: float,
+    ) -> Spent:
+        """Sum up the phases of a run.
+
+        Args:
+            work: What was done.
+            phases: In the order they ended; ``choice`` holds those before it.
+            artefacts: What was made.
+            rows: Names of the windows that give training rows.
+            wall_s: Of the whole run.
+        """
+        wall: dict[str, float] = {}
+        cpu: dict[str, float] = {}
+        peak: dict[str, int] = {}
+        for phase in phases:
+            wall[phase.name] = wall.get(phase.name, 0.0) + phase.wall_s
+            cpu[phase.name] = cpu.get(phase.name, 0.0) + phase.cpu_s
+            peak[phase.name] = max(peak.get(phase.name, 0), phase.peak_bytes)
+            if phase.name == "choice":
+                for part, whole in ((wall, phase.wall_s), (cpu, phase.cpu_s)):
+                    part["choice"] = max(0.0, whole - math.fsum(v for n, v in part.items() if n != "choice"))
+        endings = tuple(f" on {name}" for name in rows)
+        fits = math.fsum(
+            one.wall_s
+            for one in artefacts
+            if one.made and one.kind in ("fit", "vectors") and one.name.endswith(endings)
+        )
+        fits = min(fits, wall.get("re-ranker fits", 0.0))
+        if fits:
+            share = fits / wall["re-ranker fits"]
+            for part in (wall, cpu):
+                part[FITS] = part["re-ranker fits"] * share
+                part["re-ranker fits"] -= part[FITS]
+        wall["between phases"] = max(0.0, wall_s - math.fsum(wall.values()))
+        cpu["between phases"] = wall["between phases"]
+        return cls(work, wall, cpu, peak)
+
+    @property
+    def slowness(self) -> float:
+        """Seconds of the clock for one of the processor: below 1 on idle cores, above 1 on busy ones."""
+        return math.fsum(self.wall_s.values()) / max(math.fsum(self.cpu_s.values()), 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One figure of the study to come.
+
+    Attributes:
+        name: Phase.
+        pilot: What it was in the largest pilot.
+        expected: In the study.
+        low: Lowest that the pilots allow.
+        high: Highest.
+    """
+
+    name: str
+    pilot: float
+    expected: float
+    low: float
+    high: float
+
+    def record(self) -> dict[str, Any]:
+        """Return the forecast as plain data."""
+        return {name: getattr(self, name) for name in ("name", "pilot", "expected", "low", "high")}
+
+
+def seconds(spent: Sequence[Spent], work: Work) -> list[Forecast]:
+    """Return the seconds of every phase of the study.
+
+    Each phase has a fixed part and one that grows with its count, both from processor seconds, because the clock also
+    counts what else the machine did; then the seconds of the clock for one of the processor, as in the pilots.
+
+    Args:
+        spent: By pilots on samples of one size, of which the first also started everything up, and last by one on all
+            of them together.
+        work: Of the study.
+    """
+    *small, large = spent
+    slow = [one.slowness for one in spent]
+    rows = []
+    for name, grows in GROWS_WITH.items():
+        if name not in large.cpu_s:
+            continue
+        to = float(getattr(work, grows))
+        ends = [
+            _grown(
+                (float(getattr(one.work, grows)), one.cpu_s.get(name, 0.0)),
+                (float(getattr(large.work, grows)), large.cpu_s[name]),
+                to,
+            )
+            for one in small
+        ]
+        own = large.wall_s[name] / large.cpu_s[name] if large.cpu_s[name] > 0 else large.slowness
+        low, high = min(ends) * min(*slow, own), max(ends) * max(*slow, own)
+        rows.append(Forecast(name, large.wall_s[name], min(max(ends[-1] * own, low), high), low, high))
+    start = max(0.0, math.fsum(small[0].wall_s.values()) - math.fsum(small[-1].wall_s.values()))
+    return [*rows, Forecast("start", start, start, 0.0, start)]
+
+
+def peaks(spent: Sequence[Spent], work: Work) -> list[Forecast]:
+    """Return the highest resident memory of every phase of the study, in bytes; the arguments are those of ``seconds``.
+
+    Pilots run in one process that holds the whole data set, as the study will. The first is passed over: it loads the
+    libraries on its way. Low and high allow half and twice the growth.
+    """
+    *_, small, large = spent
+    rows = []
+    for name, peak in large.peak_bytes.items():
+        grows = "test" if name == "judge" else GROWS_WITH.get(name, "interactions")
+        start = (float(getattr(small.work, grows)), float(small.peak_bytes.get(name, peak)))
+        end = (float(getattr(large.work, grows)), float(peak))
+        growth = _grown(start, end, float(getattr(work, grows))) - peak
+        low, high = sorted((growth / 2, 2 * growth))
+        rows.append(Forecast(name, float(peak), peak + growth, peak + low, peak + high))
+    return rows
+
+
+def total(rows: Sequence[Forecast]) -> Forecast:
+    """Return the sum."""
+
+    def of(name: str) -> float:
+        return math.fsum(getattr(row, name) for row in rows)
+
+    return Forecast("all", of("pilot"), of("expected"), of("low"), of("high"))
+
+
+def _grown(small: tuple[float, float], large: tuple[float, float], to: float) -> float:
+    """Return the value at a count, on the line through two (count, value), neither falling nor beyond in proportion."""
+    (x, y), (end, value) = small, large
+    slope = 0.0 if end <= x else min(max((value - y) / (end - x), 0.0), value / end)
+    return value + slope * (to - end)

@@ -1,0 +1,115 @@
+"""What a comparison could see with another number of users: its error, taken apart by pilots and put together anew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scipy.special import stdtr, stdtrit
+
+from stagelens.pipeline.evaluate.clusters import two_way_df
+from stagelens.pipeline.evaluate.power import detectable
+from stagelens.pipeline.evaluate.significance import Sources
+
+MOST_USERS = 1e12
+"""Beyond this, no number of users is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What makes a difference uncertain, free of the number of users and seeds it was measured with.
+
+    Attributes:
+        user: Variance of one user's difference: falls as 1/n.
+        item: Variance owed to items that users share: stays.
+        seed: Variance of one training's mean that all users share: falls with seeds alone.
+        seed_user: Variance of what one training does to one user: falls with seeds and users.
+        items: Effective number of items.
+    """
+
+    user: float
+    item: float
+    seed: float
+    seed_user: float
+    items: float
+
+    @classmethod
+    def of(cls, sources: Sources, *, users: int, seeds: int) -> Noise:
+        """Read what the variance of a judged difference comes from."""
+        return cls(
+            sources.users * users,
+            sources.items,
+            (sources.seeds - sources.seeds_users) * seeds,
+            sources.seeds_users * users * seeds,
+            sources.effective_items,
+        )
+
+
+def levelled(parts: Sequence[Noise]) -> list[Noise]:
+    """Return the same with what the items and trainings owe set to the group's: one share of the users' part.
+
+    Twenty items can carry most of the item part, and three seeds give it two degrees of freedom: alone it is hardly
+    known. Comparisons of one kind at one stage owe items and trainings about the same share.
+    """
+    user = math.fsum(part.user for part in parts)
+    if not user > 0:
+        return list(parts)
+    item = max(0.0, math.fsum(part.item for part in parts)) / user
+    seed = max(0.0, math.fsum(part.seed for part in parts)) / user
+    return [replace(part, item=item * part.user, seed=seed * part.user) for part in parts]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What one comparison could see.
+
+    Attributes:
+        noise: Of its difference.
+        level: Two-sided p below which the simultaneous interval excludes 0.
+        seeds: Trainings that are averaged; with one, the statement is about these fitted systems.
+    """
+
+    noise: Noise
+    level: float
+    seeds: int
+
+    def parts(self, users: float) -> tuple[float, float, float]:
+        """Return the parts of the variance with so many users: users, items, seeds."""
+        noise = self.noise
+        seeds = 0.0
+        if self.seeds > 1:
+            seeds = (max(0.0, noise.seed) + noise.seed_user / users) / self.seeds
+        return noise.user / users, max(0.0, noise.item), seeds
+
+    def detectable(self, users: float) -> float:
+        """Return the true difference found with 80 % power by so many users; NaN where nothing varies."""
+        if not self.noise.user > 0:
+            return math.nan
+        user, item, seed = self.parts(users)
+        df = two_way_df(user, item, users, self.noise.items)
+        if seed > 0:
+            df = (user + item + seed) ** 2 / ((user + item) ** 2 / df + seed**2 / (self.seeds - 1))
+        return detectable(math.sqrt(user + item + seed), df, -float(stdtrit(df, self.level / 2)))
+
+    @property
+    def limit(self) -> float:
+        """Smallest difference that any number of users could see: 0 where nothing but users is behind the error."""
+        return self.detectable(MOST_USERS)
+
+    def users_for(self, effect: float) -> float:
+        """Return the users needed to see an effect with 80 % power; infinity where no number is enough."""
+        low, high = 2.0, MOST_USERS
+        if not self.noise.user > 0 or self.detectable(low) <= effect:
+            return low if self.noise.user > 0 else math.nan
+        if self.detectable(high) > effect:
+            return math.inf
+        while high > low * 1.0005:
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if self.detectable(middle) <= effect else (middle, high)
+        return math.ceil(high)
+
+
+def level_of(half_width: float, se: float, df: float) -> float:
+    """Return the two-sided p at which a simultaneous interval of this half-width begins to exclude 0."""
+    return float(2 * stdtr(df, -half_width / se))
