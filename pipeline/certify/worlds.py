@@ -58,7 +58,8 @@ SETTINGS: dict[Kind, Setting] = {
         0,
     ),
     "signal": Setting(
-        "Two modalities whose signals are drawn evenly from 0 to 1; many items, each with few held-out pairs.",
+        "Two modalities: the signal of one is drawn evenly from 0 to 1, the other gets an even share of what is left. "
+        "Many items, each with few held-out pairs.",
         {**WIDE, "users": 300, "popularity": 0.2},
         ((800, 50),),
         BOTH,
@@ -72,8 +73,9 @@ SETTINGS: dict[Kind, Setting] = {
         100,
     ),
     "planted": Setting(
-        "One modality of two, either, is strong, the other's signal is drawn evenly from 0 to 1. The base knows "
-        "popularity alone, so that effects far above detectable can be planted.",
+        "One modality of two, either, has a signal of 0.3 to 0.9, the other gets an even share of what is left. The "
+        "base lists are random, so that effects far above detectable can be planted and are spread over all items; "
+        "short lists of a large catalogue make recall matter more, long ones of a small catalogue the re-ranker.",
         {**WIDE, "users": 500, "popularity": 0.2, "activity": 20},
         ((600, 45), (260, 150)),
         ("Random",),
