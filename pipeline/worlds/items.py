@@ -12,13 +12,6 @@ from stagelens.pipeline.core import Float64, Int64
 if TYPE_CHECKING:
     from stagelens.pipeline.worlds.world import World
 
-OWN_TASTE = 0.3
-"""Share of a user's taste that has nothing to do with the favourite categories."""
-EVENNESS = 4.0
-"""Parameter of the Dirichlet law of category sizes: their spread is about half of their mean."""
-FAVOURITES = 3
-"""Categories a user's taste is centred on, at most."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Items:
@@ -44,7 +37,7 @@ class Items:
     @classmethod
     def of(cls, world: World, rng: np.random.Generator) -> Items:
         """Draw the items of a world."""
-        share = rng.dirichlet(np.full(world.categories, EVENNESS))
+        share = rng.dirichlet(np.full(world.categories, world.evenness))
         pair = np.repeat(np.arange(world.categories), 2)  # every category has at least two items
         rest = rng.choice(world.categories, size=world.items - len(pair), p=share)
         category = rng.permutation(np.concatenate([pair, rest]))
@@ -75,13 +68,13 @@ def tastes(world: World, items: Items, rng: np.random.Generator) -> Float64:
     """
     traits = items.traits
     visible = world.visible
-    favourites = rng.integers(0, world.categories, size=(world.users, FAVOURITES))
-    weight = rng.dirichlet(np.ones(FAVOURITES), size=world.users)
+    favourites = rng.integers(0, world.categories, size=(world.users, world.favourites))
+    weight = rng.dirichlet(np.ones(world.favourites), size=world.users)
     shared = np.einsum("uf,ufd->ud", weight, items.between[favourites])
     shared /= np.linalg.norm(shared, axis=1, keepdims=True)
     own = rng.standard_normal((world.users, visible))
     own /= np.linalg.norm(own, axis=1, keepdims=True)
-    seen = np.sqrt(1 - OWN_TASTE) * shared + np.sqrt(OWN_TASTE) * own
+    seen = np.sqrt(1 - world.own_taste) * shared + np.sqrt(world.own_taste) * own
     unseen = rng.standard_normal((world.users, world.factors - visible))
     taste = np.hstack(
         [

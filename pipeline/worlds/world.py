@@ -69,9 +69,16 @@ class World(Recipe):
     """Share of preference (of the variance of a match over items) that no content shows. As many of the factors, to
     the nearest number, are hidden."""
     categories: int = Field(default=40, ge=1)
-    """Item categories, of uneven size."""
+    """Item categories."""
+    evenness: float = Field(default=4.0, gt=0)
+    """Their sizes follow a Dirichlet law with this parameter: 4 spreads them by about half of their mean, 1 widely,
+    1000 makes them alike."""
     category_share: float = Field(default=0.5, ge=0, le=1)
     """Share of what content can show that lies between categories; the rest tells items of a category apart."""
+    favourites: int = Field(default=3, ge=1)
+    """Categories that a user's taste is centred on, at most; their weights are drawn evenly."""
+    own_taste: float = Field(default=0.3, ge=0, le=1)
+    """Share of a user's visible taste that has nothing to do with the favourite categories."""
     focus: float = Field(default=2.5, ge=0)
     """How much taste counts: one standard deviation more of match makes relevance ``exp(focus)`` times as large;
     0: popularity alone."""

@@ -37,11 +37,15 @@ def test_a_preset_is_its_file_and_a_recipe(name):
     assert set(fields["modalities"]) == set(said["world"]["modalities"])
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "null"])  # its reasons stand in the shop's file
+@pytest.mark.parametrize(
+    "name", [name for name in SHIPPED if name != "null"]
+)  # its reasons stand in the shop's file
 def test_every_line_of_a_preset_has_its_reason(name):
     lines = (FOLDER / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
-    assert [line for line in lines if " = " in line and "#" not in line and not line.startswith("about")] == []
+    assert [
+        line for line in lines if " = " in line and "#" not in line and not line.startswith("about")
+    ] == []
 
 
 @pytest.mark.parametrize("name", SHIPPED)

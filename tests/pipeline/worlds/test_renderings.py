@@ -91,6 +91,18 @@ def test_category_share_is_what_lies_between_categories():
         assert means.var(axis=0).mean() == pytest.approx(wanted, abs=0.01)
 
 
+def test_evenness_and_favourites():
+    alike, spread = (made({}, evenness=evenness) for evenness in (1000.0, 0.5))
+    sizes = [np.unique(world.items["category"], return_counts=True)[1] for world in (alike, spread)]
+    assert sizes[0].std() < 0.1 * sizes[0].mean() < sizes[1].std()
+    one = made({}, favourites=1, own_taste=0.0, category_share=1.0)
+    match = one.preference.match(np.arange(20)[:, None], np.arange(6000)[None, :])
+    category = np.unique(one.items["category"], return_inverse=True)[1]
+    mean = np.stack([np.bincount(category, row) / np.bincount(category) for row in match])
+    assert (np.sort(mean, axis=1)[:, -1] > 1.5).all()  # the favourite
+    assert (np.abs(match - mean[:, category]) < 1e-9).all()  # and nothing within a category
+
+
 def test_noise_takes_its_share_of_the_signal():
     world = made({"text": {"signal": 0.6, "noise": 0.3}})
     assert share(world, "text") == pytest.approx(0.6 * 0.7, abs=0.015)
