@@ -97,10 +97,13 @@ class Clocks:
             end: End of the span, exclusive.
             taken: What every user took before; these pairs never come again.
         """
-        weight = self.preference.appeal * self.exposure
-        proposals = _Proposals.of(weight, self.pace)
-        n_users = len(self.pace)
-        before = taken or Lists(np.zeros(n_users + 1, np.int64), np.empty(0, np.int32))
+        n_users, n_items = len(self.pace), len(self.arrival)
+        proposals = _Proposals.of(self)
+        before = Lists(np.zeros(n_users + 1, np.int64), np.empty(0, np.int32))
+        if taken is not None:
+            place = np.empty(n_items, dtype=np.int32)
+            place[proposals.order] = np.arange(n_items, dtype=np.int32)
+            before = Lists(taken.indptr, place[taken.items])
         blocks: dict[int, tuple[Int64, Int32, Int64]] = {}
 
         def work(first: int, stop: int) -> None:
@@ -113,7 +116,7 @@ class Clocks:
             np.concatenate(part) for part in zip(*(blocks[block] for block in sorted(blocks)), strict=True)
         )
         user = np.repeat(np.arange(n_users, dtype=np.int32), counts)
-        return Interactions(user, items, times, np.ones(len(user), np.float32), n_users, len(weight))
+        return Interactions(user, items, times, np.ones(len(user), np.float32), n_users, n_items)
 
     def _block(
         self,
@@ -134,13 +137,12 @@ class Clocks:
         while True:
             item, time = np.empty(room, dtype=np.int32), np.empty(room)
             written = ring(
-                *(rng(), first, stop, begin, end, likes.taste, likes.traits, self.arrival, self.joined),
-                *(proposals.rate, proposals.share, proposals.cumulated, proposals.guide),
-                *(likes.focus, likes.saturation),
-                *(taken.indptr, taken.items, count, item, time),
+                *(rng(), first, stop, begin, end, likes.taste, proposals.traits, proposals.arrival),
+                *(self.joined, proposals.rate, proposals.share, proposals.cumulated, proposals.guide),
+                *(likes.focus, likes.saturation, taken.indptr, taken.items, count, item, time),
             )
             if written <= room:
-                return count, item[:written].copy(), time[:written].astype(np.int64)
+                return count, proposals.order[item[:written]], time[:written].astype(np.int64)
             room = written  # the same stream again, with room for all of it
 
 
@@ -148,26 +150,38 @@ class Clocks:
 class _Proposals:
     """Where examinations fall: a table that finds an item by its weight in about one step.
 
+    Items stand by falling weight, so that those that are asked for most lie together in memory.
+
     Attributes:
+        order: int32 [I]: the items.
+        traits: float64 [I, factors], in this order.
+        arrival: float64 [I], likewise.
+        share: float64 [I], of all proposals.
+        cumulated: float64 [I], the shares added up; the last is 1.
+        guide: int32 [I]: the place at each I-th part of the whole.
         rate: float64 [U], proposals a second.
-        share: float64 [I], of an item.
-        cumulated: float64 [I], the items' shares added up; the last is 1.
-        guide: int32 [I]: the item at each I-th part of the whole.
     """
 
-    rate: Float64
+    order: Int32
+    traits: Float64
+    arrival: Float64
     share: Float64
     cumulated: Float64
     guide: Int32
+    rate: Float64
 
     @classmethod
-    def of(cls, weight: Float64, pace: Float64) -> _Proposals:
-        total = weight.sum()
-        cumulated = np.cumsum(weight / total)
+    def of(cls, clocks: Clocks) -> _Proposals:
+        weight = clocks.preference.appeal * clocks.exposure
+        order = np.argsort(-weight, kind="stable").astype(np.int32)
+        total = float(weight.sum())
+        share = weight[order] / total
+        cumulated = np.minimum(np.cumsum(share), 1.0)
         cumulated[-1] = 1.0
-        parts = np.arange(len(weight)) / len(weight)
+        parts = np.arange(len(order)) / len(order)
         guide = np.searchsorted(cumulated, parts, side="right").astype(np.int32)
-        return cls(pace * total, weight / total, cumulated, guide)
+        sides = (clocks.preference.traits[order], clocks.arrival[order])
+        return cls(order, *sides, share, cumulated, guide, clocks.pace * total)
 
 
 def _panel(weight: Float64, rng: np.random.Generator) -> tuple[Int64, Float64]:
