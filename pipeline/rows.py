@@ -131,11 +131,17 @@ def _sampled(keys: UInt64, positive: Bool, found: Bool, negatives: int) -> Bool:
     return np.asarray(positive | (found & (place < negatives)))
 
 
-def no_rows(names: tuple[str, ...]) -> Rows:
+def no_rows(names: tuple[str, ...], *, weighted: bool = False) -> Rows:
     """Return a table with these columns and no list."""
     code = np.zeros(0, np.int32)
     nothing = np.zeros(0, np.float32)
-    return Rows(names, np.zeros((0, len(names)), np.float32), nothing, code, None, code, code)
+    weight = nothing if weighted else None
+    return Rows(names, np.zeros((0, len(names)), np.float32), nothing, code, weight, code, code)
+
+
+def no_features(candidates: Candidates) -> Features:
+    """Return a table without columns."""
+    return Features((), np.zeros((*candidates.item.shape, 0), dtype=np.float32))
 
 
 def joined(parts: Iterable[Rows], capacity: int | None = None) -> Rows:

@@ -39,11 +39,11 @@ from stagelens.pipeline.pooling import scored_by
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, Treated
-from stagelens.pipeline.rows import choose_users, informative, joined, no_rows, rows_of
+from stagelens.pipeline.rows import choose_users, informative, joined, no_features, no_rows, rows_of
 from stagelens.pipeline.seeds import derive, tie_order
 from stagelens.pipeline.store import LedgerEntry, Store, own_time
 from stagelens.pipeline.tails import extended
-from stagelens.pipeline.windows import Refit, Which, Window, resolve_refit, windows_of
+from stagelens.pipeline.windows import Which, Window, resolve_refit, windows_of
 
 CELLS = 200_000
 """Candidates whose features are in memory at once; keeps memory flat in the number of users."""
@@ -99,11 +99,10 @@ class Workbench(Retrieval):
         whole: Split | None = None,
     ) -> Workbench:
         """Lay out the windows of a split and open the store; ``whole``: what a thinned split was made from."""
-        in_force: Refit = resolve_refit(refit, split)
         windows = windows_of(
             split,
             tie_order(seed, dataset.n_items),
-            refit=in_force,
+            refit=resolve_refit(refit, split),
             n_folds=n_folds,
             fit_on=fit_on,
             input_on=input_on,
@@ -223,6 +222,8 @@ class Workbench(Retrieval):
         counts = self.lost_counts.setdefault(
             recall.label, {"positives": 0, "lost": 0, "lists": 0, "lists_used": 0}
         )
+        if not len(window):
+            yield no_rows(self.columns(groups, recall), weighted=training and self.lost == "weight")
         step = max(1, CELLS // recall.size)
         with self.progress.task(f"features of {window.name} rows", len(window)) as task:
             for start, stop in window.blocks(step):
@@ -394,8 +395,3 @@ class Workbench(Retrieval):
 def _read(groups: Sequence[Recipe]) -> str:
     names = sorted(frozenset().union(*(group.reads for group in groups)))
     return f" reading {', '.join(names)}" if names else ""
-
-
-def no_features(candidates: Candidates) -> Features:
-    """Return a table without columns."""
-    return Features((), np.zeros((*candidates.item.shape, 0), dtype=np.float32))

@@ -9,7 +9,7 @@ import typer
 from stagelens.pipeline.cli.options import STAGES, Asked, all_of, one_of, takes_study_options
 from stagelens.pipeline.cli.running import run_study
 
-HOW = ("uniform", "oldest", "newest", "per-user", "per-item", "cold-items", "modality")
+HOW = ("uniform", "oldest", "newest", "per-user", "per-item", "cold-items", "cold-users", "modality")
 ORDERS = ("random", "oldest", "newest")
 TUNING = ("retuned", "held")
 POLICIES = ("absent", "mean", "from")
@@ -39,7 +39,7 @@ def sparsity(
         typer.Option(
             metavar="|".join(HOW),
             help="What is thinned: interactions, at random, by time or k of each user or item; all interactions of "
-            "some items; the vectors of some items. [uniform]",
+            "some items or users; the vectors of some items. [uniform]",
             show_default=False,
         ),
     ] = None,
@@ -55,7 +55,7 @@ def sparsity(
         str | None,
         typer.Option(
             metavar="|".join(ORDERS),
-            help="What per-user, per-item and cold-items keep first. [random]",
+            help="What k of each, cold items and cold users keep first. [random]",
             show_default=False,
         ),
     ] = None,

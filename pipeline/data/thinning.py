@@ -17,10 +17,12 @@ from stagelens.pipeline.core import Bool, Float64, Int64, Split
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.seeds import generator
 
-How = Literal["uniform", "oldest", "newest", "per-user", "per-item", "cold-items"]
+How = Literal["uniform", "oldest", "newest", "per-user", "per-item", "cold-items", "cold-users"]
 Order = Literal["random", "oldest", "newest"]
 COUNTED = ("per-user", "per-item")
 """Budgets whose amount is a count k; that of the others is a share."""
+COLD = ("cold-items", "cold-users")
+"""Budgets that take all interactions of some, and none of the others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,9 @@ class Budget:
 
     Attributes:
         how: ``uniform``, ``oldest``, ``newest``: a share of all pairs. ``per-user``, ``per-item``: k pairs of each
-            user or item. ``cold-items``: all pairs of a share of the items, and none of the others.
+            user or item. ``cold-items``, ``cold-users``: all pairs of a share of them, and none of the others.
         amount: The share kept, 0 to 1, or k.
-        order: What ``per-user``, ``per-item`` and ``cold-items`` keep first.
+        order: What is kept first, of each user or item or of the items or users themselves; not for shares of pairs.
         draw: Moves what is random; the study seed never does.
 
     Raises:
@@ -52,8 +54,8 @@ class Budget:
             raise ConfigError(f"budget {100 * self.amount:g} % ({self.how}): allowed are 0 to 100 %")
         if self.how in ("uniform", "oldest", "newest") and self.order != "random":
             raise ConfigError(
-                f"sparsity.order = {self.order!r} with how = {self.how!r}: an order is for per-user, per-item and "
-                "cold-items. Leave it out, or use how = oldest or newest."
+                f"order = {self.order!r} with how = {self.how!r}: an order is for k of each and for cold items or "
+                "users. Leave it out, or use how = oldest or newest."
             )
 
 
@@ -89,11 +91,6 @@ def thinned(split: Split, budget: Budget) -> Split:
     return replace(split, history=split.history.where(history), labels=split.labels.where(labels))
 
 
-def without_interactions(split: Split) -> Bool:
-    """Return bool [I]: items that occur in no training interaction."""
-    return np.asarray(split.train.item_degree() == 0)
-
-
 def _codes(user: NDArray[Any], item: NDArray[Any], n_items: int) -> Int64:
     codes: Int64 = user.astype(np.int64) * max(n_items, 1) + item
     return codes
@@ -102,12 +99,12 @@ def _codes(user: NDArray[Any], item: NDArray[Any], n_items: int) -> Int64:
 def _kept(split: Split, budget: Budget, user: Int64, item: Int64, first: Int64) -> Bool:
     """Return bool [N]: which of the distinct training pairs the budget keeps."""
     rng = generator(budget.draw, "budget", budget.how, budget.order, split.fingerprint())
-    if budget.how == "cold-items":
-        items, owner = np.unique(item, return_inverse=True)
-        arrival = np.full(len(items), np.iinfo(np.int64).max)
+    if budget.how in COLD:
+        members, owner = np.unique(item if budget.how == "cold-items" else user, return_inverse=True)
+        arrival = np.full(len(members), np.iinfo(np.int64).max)
         np.minimum.at(arrival, owner, first)
-        key = _key(split, budget.order, arrival.astype(np.float64), "items")
-        warm: Bool = _places(key, rng) < _share(budget.amount, len(items))
+        key = _key(split, budget.order, arrival.astype(np.float64), budget.how.removeprefix("cold-"))
+        warm: Bool = _places(key, rng) < _share(budget.amount, len(members))
         return np.asarray(warm[owner])
     if budget.how in COUNTED:
         group = user if budget.how == "per-user" else item
@@ -127,11 +124,12 @@ def _key(split: Split, order: Order, moment: Float64, what: str) -> Float64:
     """
     if order == "random":
         return np.zeros(len(moment))
-    if split.clock == "none" or (split.clock == "order" and what in ("items", "per-item")):
+    if split.clock == "none" or (split.clock == "order" and what in ("items", "users", "per-item")):
         told = "neither a clock nor an order" if split.clock == "none" else "an order within each user alone"
+        subject = what if what in ("items", "users") else "events"
         raise ConfigError(
-            f"the {order} first: the data has {told}, so {'events' if what == 'pairs' else what} cannot be told older "
-            "from newer. Use how = uniform, or order = random."
+            f"the {order} first: the data has {told}, so {subject} cannot be told older from newer. Use how = uniform, "
+            "or order = random."
         )
     return moment if order == "oldest" else -moment
 

@@ -15,7 +15,7 @@ from stagelens.pipeline.core import Dataset, Int64, ModalityTable, Split
 from stagelens.pipeline.data.describe import describe
 from stagelens.pipeline.data.knockout import varies
 from stagelens.pipeline.data.splits import split as make_split
-from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.errors import ConfigError, DataError
 from stagelens.pipeline.evaluate.cost import Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.slices import Slice, slices
@@ -240,7 +240,10 @@ class Run:
                     release_memory()
                     self.loaded_bytes = resident_bytes()
                 arms = self.arms_of(variant)
-                fit_arms(bench, arms, self.phases)
+                try:
+                    fit_arms(bench, arms, self.phases)
+                except DataError as error:
+                    raise DataError(f"{variant}: {error}" if variant else str(error)) from error
                 with self.phases("valid"):
                     window = bench.windows.valid
                     asked = [arm for arm in arms if arm.key in plan.asked_on_valid()]

@@ -27,9 +27,9 @@ from typing import Literal
 import numpy as np
 
 from stagelens.pipeline.compose import Then, Union
-from stagelens.pipeline.core import Bool, Dataset, Int64
+from stagelens.pipeline.core import Dataset, Int64
 from stagelens.pipeline.data.splits import split as make_split
-from stagelens.pipeline.data.thinning import Budget, thinned
+from stagelens.pipeline.data.thinning import COLD, Budget, thinned
 from stagelens.pipeline.data.withhold import Withhold
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.crossed import CROSSED, TIME
@@ -44,7 +44,7 @@ from stagelens.pipeline.experiment.arms import (
     treated,
 )
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.sparsity_curves import Curve, Part, Point, SparsityPlan
+from stagelens.pipeline.experiment.sparsity_curves import Curve, Mark, Part, Point, SparsityPlan
 from stagelens.pipeline.experiment.sparsity_options import COUNTED, Policy
 from stagelens.pipeline.experiment.variants import Applied, Variant
 from stagelens.pipeline.recipe import load
@@ -100,7 +100,7 @@ class _Planner:
         self.variants: dict[str, Variant] = {}
         self.curves: list[Curve] = []
         self.degrees: dict[str, Int64] = {}
-        self.marked: list[tuple[str, str, Bool]] = []
+        self.marked: list[Mark] = []
         self.points = tuple(self._points())
         self.thinned = ["", *self.variants] if self.variants else None
         self.scale = self._scale()
@@ -141,10 +141,13 @@ class _Planner:
             kept = thinned(self.split, budget).train
             self.variants[label] = Variant(budget=budget, held=options.tuning == "held")
             self.degrees[label] = kept.item_degree()
-            if options.how == "cold-items":
-                cold = (train.item_degree() > 0) & (self.degrees[label] == 0)
-                self.marked += [(f"items at {label}", "cold", cold)]
-                self.marked += [(f"items at {label}", "warm", self.degrees[label] > 0)]
+            if options.how in COLD:
+                side: Literal["items", "users"] = "items" if options.how == "cold-items" else "users"
+                before, after = (
+                    log.item_degree() if side == "items" else log.user_degree() for log in (train, kept)
+                )
+                self.marked.append(Mark(f"{side} at {label}", "cold", side, (before > 0) & (after == 0)))
+                self.marked.append(Mark(f"{side} at {label}", "warm", side, after > 0))
             yield Point(label, len(kept) / len(train) if counted else amount)
         if self.degrees:
             self.degrees[whole.label] = train.item_degree()
@@ -225,10 +228,11 @@ class _Planner:
     def _mark(self, m: str, point: Point) -> None:
         """Mark the items that lose their vector at a budget, whatever the policy, and those that keep it."""
         name, table = f"{m} at {point.label}", self.dataset.modalities[m]
-        if point.share < 1 and not any(name == known for known, _, _ in self.marked):
+        if point.share < 1 and not any(name == known.slice for known in self.marked):
             withhold = Withhold(share=point.share, draw=self.options.draw)
             kept = withhold.apply(table, self.dataset.training(self.split.train), seed=0).present
-            self.marked += [(name, "withheld", table.present & ~kept), (name, "kept", kept)]
+            self.marked.append(Mark(name, "withheld", "items", table.present & ~kept))
+            self.marked.append(Mark(name, "kept", "items", kept))
 
     def _add(
         self,
@@ -300,7 +304,8 @@ class _Planner:
         names = (*DEGREES, *sorted(self.dataset.modalities))
         pairs = list(zip(base.keys, on.keys, strict=True))
         for point, (low, high) in zip(self.points, pairs, strict=True):
-            special = (f"items at {point.label}", f"{str(on.modality).partition(',')[0]} at {point.label}")
+            subjects = ("items", "users", str(on.modality).partition(",")[0])
+            special = (f"{subject} at {point.label}" for subject in subjects)
             yield Comparison(low, high, metric, "worth", on.modality, slices=(*names, *special))
         weights = area_weights(np.array([point.share for point in self.points]), self.scale)
         stage, view, _ = on.keys[0]

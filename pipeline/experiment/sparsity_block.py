@@ -15,7 +15,7 @@ from stagelens.pipeline.evaluate.metrics import contributions
 from stagelens.pipeline.evaluate.significance import Interval, interval
 from stagelens.pipeline.evaluate.slices import Slice, slice_contributions
 from stagelens.pipeline.experiment.index_loss import index_block
-from stagelens.pipeline.experiment.sparsity_curves import Curve, SparsityPlan
+from stagelens.pipeline.experiment.sparsity_curves import Curve, Mark, SparsityPlan
 from stagelens.pipeline.experiment.summary import Finished, metric_names, primary_metric
 
 Record = dict[str, Any]
@@ -234,23 +234,23 @@ class _Block:
     # ------------------------------------------------------------ marked items
 
     def marked(self) -> list[Record]:
-        """Return every recall system on the items that a budget marks (cold, withheld), beside everything kept."""
+        """Return every recall system on what a budget marks (cold, withheld), beside everything kept."""
         found = []
-        for name, value, items in self.plan.marked:
-            part = Slice(name, value, items[self.finished.truth.pair_item])
-            subject, _, label = name.partition(" at ")
+        for mark in self.plan.marked:
+            subject, _, label = mark.slice.partition(" at ")
             [place] = [p for p, point in enumerate(self.plan.points) if point.label == label]
             for curve in self.plan.curves:
-                other = subject != "items" and str(curve.modality).partition(",")[0] != subject
-                if curve.stage == "recall" and not (other and curve.modality is not None):
-                    found.append(self._on_marked(curve, place, part, items, int(items.sum())))
+                of_it = subject == mark.side or curve.modality is None
+                if curve.stage == "recall" and (of_it or str(curve.modality).partition(",")[0] == subject):
+                    found.append(self._on_marked(curve, place, mark))
         return found
 
-    def _on_marked(self, curve: Curve, place: int, part: Slice, items: Bool, n_items: int) -> Record:
+    def _on_marked(self, curve: Curve, place: int, mark: Mark) -> Record:
         key, truth = curve.keys[place], self.finished.truth
-        one = self.finished.measured[key]
-        point = self.plan.points[place]
-        shown = one.exposure[:, items].sum() / max(int(one.exposure.sum()), 1) if one.arm.filled else math.nan
+        one, part = self.finished.measured[key], mark.part(truth)
+        point, shown = self.plan.points[place], math.nan
+        if mark.side == "items" and one.arm.filled:
+            shown = one.exposure[:, mark.members].sum() / max(int(one.exposure.sum()), 1)
         now, whole = (
             interval(self.adds(k, part=part), truth, self.alpha, part.pairs) for k in (key, curve.keys[0])
         )
@@ -262,7 +262,7 @@ class _Block:
                 "value": part.value,
             },
             **{"label": point.label, "budget": point.share, **_interval(now)},
-            **{"kept": _interval(whole), "shown": _known(shown), "items": n_items},
+            **{"kept": _interval(whole), "shown": _known(shown), "members": int(mark.members.sum())},
         }
 
     def index_by_cold(self) -> list[Record]:

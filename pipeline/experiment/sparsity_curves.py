@@ -49,6 +49,29 @@ class Curve:
     keys: tuple[Key, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """Items or users that a budget marks: those that lost everything, and the others.
+
+    Attributes:
+        slice: Name of the slice, with the budget's label behind `` at ``.
+        value: ``cold`` or ``warm``, ``withheld`` or ``kept``.
+        side: What is marked.
+        members: bool [I] or [U].
+    """
+
+    slice: str
+    value: str
+    side: Literal["items", "users"]
+    members: Bool
+
+    def part(self, truth: Truth) -> Slice:
+        """Return the slice of the pairs of marked items or users."""
+        if self.side == "items":
+            return Slice(self.slice, self.value, self.members[truth.pair_item])
+        return Slice(self.slice, self.value, self.members[truth.user][truth.pair_row])
+
+
 @dataclass(frozen=True, eq=False)
 class SparsityPlan(Plan):
     """A plan with the curves that its arms form.
@@ -59,14 +82,14 @@ class SparsityPlan(Plan):
         scale: ``log`` or ``linear``, of the shares kept.
         degrees: By label: int64 [I], training interactions that are kept of every item; empty where a modality is
             thinned.
-        marked: Item slices of a budget: name, value, bool [I].
+        marked: Items and users that budgets mark.
     """
 
     points: tuple[Point, ...] = ()
     curves: tuple[Curve, ...] = ()
     scale: Literal["log", "linear"] = "log"
     degrees: Mapping[str, Int64] = field(default_factory=dict)
-    marked: tuple[tuple[str, str, Bool], ...] = ()
+    marked: tuple[Mark, ...] = ()
 
     def curve(self, stage: str, part: Part, modality: str | None = None) -> Curve | None:
         """Return the first curve of a part, None where there is none."""
@@ -75,7 +98,7 @@ class SparsityPlan(Plan):
 
 
 def slices_of_sparsity(study: Study, plan: Plan, split: Split, truth: Truth) -> list[Slice]:
-    """Return slices by time, by user and item degree crossed, and of the items that budgets mark.
+    """Return slices by time, by user and item degree crossed, and of what budgets mark.
 
     Raises:
         TypeError: A plan of another kind of study.
@@ -84,5 +107,4 @@ def slices_of_sparsity(study: Study, plan: Plan, split: Split, truth: Truth) -> 
         raise TypeError(f"slices_of_sparsity takes a SparsityPlan, not {type(plan).__name__}")
     found = time_slices(truth, split.test) if split.clock == "real" else []
     found += crossed(truth, split.train.user_degree(), split.train.item_degree())
-    found += [Slice(name, value, items[truth.pair_item]) for name, value, items in plan.marked]
-    return found
+    return [*found, *(mark.part(truth) for mark in plan.marked)]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stagelens.pipeline.experiment.option_table import Options
 
-How = Literal["uniform", "oldest", "newest", "per-user", "per-item", "cold-items", "modality"]
+How = Literal["uniform", "oldest", "newest", "per-user", "per-item", "cold-items", "cold-users", "modality"]
 Policy = Literal["absent", "mean", "from"]
 
 SHARES = (100.0, 80.0, 60.0, 40.0, 20.0, 10.0, 5.0)
@@ -17,6 +17,7 @@ DEFAULTS: dict[str, tuple[float, ...]] = {
     "per-user": (10.0, 5.0, 3.0, 2.0, 1.0, 0.0),
     "per-item": (10.0, 5.0, 3.0, 2.0, 1.0, 0.0),
     "cold-items": (100.0, 90.0, 75.0, 50.0),
+    "cold-users": (100.0, 90.0, 75.0, 50.0),
 }
 """Budgets where none are given; other ways have ``SHARES``."""
 COUNTED = ("per-user", "per-item")
@@ -27,13 +28,13 @@ class SparsityOptions(Options):
 
     how: How = "uniform"
     """uniform, oldest, newest: which share of the training interactions is kept. per-user, per-item: k of each.
-    cold-items: a share of the items keeps all of them, the others lose all. modality: a share of the items with a
-    vector keeps it."""
+    cold-items, cold-users: a share of the items or users keeps all of them, the others lose all. modality: a share of
+    the items with a vector keeps it."""
     budgets: tuple[float, ...] = ()
     """Per cent kept, or k with per-user and per-item; empty: the defaults of ``how``. Everything is always measured
     too."""
     order: Literal["random", "oldest", "newest"] = "random"
-    """What per-user, per-item and cold-items keep first; cold-items with oldest makes the newest items cold."""
+    """What k of each, cold-items and cold-users keep first; cold-items with oldest makes the newest items cold."""
     draw: int = Field(0, ge=0)
     """Moves what is drawn at random; the study seed never does."""
     tuning: Literal["held", "retuned"] = "retuned"
@@ -57,7 +58,8 @@ class SparsityOptions(Options):
                 raise ValueError(f"budgets hold {budget:g}; with how = {self.how!r} write per cent, 0 to 100")
         if self.how in ("uniform", "oldest", "newest", "modality") and self.order != "random":
             raise ValueError(
-                f"order = {self.order!r} is for per-user, per-item and cold-items; with how = {self.how!r} leave it out"
+                f"order = {self.order!r} is for k of each and for cold items or users; with how = {self.how!r} "
+                "leave it out"
             )
         if self.scale == "log" and 0 in self.budgets:
             raise ValueError("scale = 'log' has no place for budget 0; use scale = 'linear' or leave 0 out")

@@ -29,40 +29,32 @@ def write(folder: Path, summary: Mapping[str, Any]) -> tuple[Path, ...]:
     block = summary.get("sparsity_study")
     if not block:
         return ()
-    figure = _drawn(summary, block)
+    matplotlib = require("matplotlib", "plots")
     paths = tuple(folder / name for name in NAMES)
-    for path in paths:
-        partial = path.with_name(f".{path.name}.partial")
-        vector = path.suffix == ".svg"
-        figure.savefig(
-            partial,
-            format=path.suffix[1:],
-            dpi=150,
-            metadata={"Date": None} if vector else {"Software": None},
-        )
-        partial.replace(path)
+    # Fixed ids, and letters as outlines: the same study draws the same bytes.
+    with matplotlib.rc_context({"svg.hashsalt": "stagelens", "svg.fonttype": "path", "font.size": 9}):
+        figure = _drawn(summary, block)
+        for path in paths:
+            partial = path.with_name(f".{path.name}.partial")
+            undated = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            figure.savefig(partial, format=path.suffix[1:], dpi=150, metadata=undated)
+            partial.replace(path)
     return paths
 
 
 def _drawn(summary: Mapping[str, Any], block: Record) -> Any:
-    matplotlib = require("matplotlib", "plots")
-    require("matplotlib.backends.backend_agg", "plots")
-    require("matplotlib.backends.backend_svg", "plots")
     from matplotlib.figure import Figure
 
     points = [row for row in summary["sparsity"] if "paired_low" in row]
     stages = list(dict.fromkeys(row["stage"] for row in points))
     rows = 2 if block["worth"] else 1
-    # Fixed ids, and letters as outlines: the same study draws the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "stagelens", "svg.fonttype": "path", "font.size": 9}):
-        figure = Figure(figsize=(6.4 * len(stages), 4.2 * rows), layout="constrained")
-        axes = figure.subplots(rows, len(stages), squeeze=False)
-        for column, stage in enumerate(stages):
-            _curves(axes[0][column], [row for row in points if row["stage"] == stage], block)
-            if rows > 1:
-                _worth(axes[1][column], [row for row in block["worth"] if row["stage"] == stage], block)
-        figure.suptitle(clean(f"{summary.get('name', '')} on {summary['dataset']['name']}"), fontsize=10)
-        figure.canvas.draw()
+    figure = Figure(figsize=(6.4 * len(stages), 4.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(stages), squeeze=False)
+    for column, stage in enumerate(stages):
+        _curves(axes[0][column], [row for row in points if row["stage"] == stage], block)
+        if rows > 1:
+            _worth(axes[1][column], [row for row in block["worth"] if row["stage"] == stage], block)
+    figure.suptitle(clean(f"{summary.get('name', '')} on {summary['dataset']['name']}"), fontsize=10)
     return figure
 
 

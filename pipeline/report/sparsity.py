@@ -20,6 +20,7 @@ HOW = {
     "per-user": "k training interactions of each user",
     "per-item": "k training interactions of each item",
     "cold-items": "the training interactions of a share of the items, all of them, and none of the other items'",
+    "cold-users": "the training interactions of a share of the users, all of them, and none of the other users'",
     "modality": "the vectors of a share of the items",
 }
 
@@ -159,20 +160,19 @@ def over_all(summary: Record) -> Section | None:
 
 
 def marked(summary: Record) -> Section | None:
-    """Return the systems on the items that a budget made cold or withheld, beside the same items with everything."""
+    """Return the systems on what a budget made cold or withheld, beside the same with everything kept."""
     rows = [row for row in _block(summary).get("marked", ()) if row["value"] in ("cold", "withheld")]
     if not rows:
         return None
-    word = "without any training interaction" if rows[0]["value"] == "cold" else "whose vector is withheld"
     return Section(
-        "The items that lost everything",
-        f"Recall of relevant items {word} at the budget, beside the same items with everything kept; shown: their "
+        "Those that lost everything",
+        f"{_LOST.get(_lost(rows[0]), _WITHHELD)} at the budget, beside the same with everything kept; shown: their "
         "share of all first ten places; higher is better. 95 % intervals, not simultaneous.",
-        ("system", "items", "kept", "metric", "mean", "95 % interval", "users", "with everything", "shown"),
+        ("system", "who", "kept", "metric", "mean", "95 % interval", "users", "with everything", "shown"),
         tuple(
             (
                 str(row["system"]),
-                f"{str(row['slice']).partition(' at ')[0]} {row['value']}".removeprefix("items "),
+                _lost(row),
                 str(row["label"]),
                 str(row["metric"]),
                 figures.plain(row["mean"]),
@@ -185,6 +185,18 @@ def marked(summary: Record) -> Section | None:
         ),
         texts=4,
     )
+
+
+_LOST = {
+    "cold items": "Recall of relevant items without any training interaction",
+    "cold users": "Recall for users without any training interaction",
+}
+_WITHHELD = "Recall of relevant items whose vector is withheld"
+
+
+def _lost(row: Record) -> str:
+    subject = str(row["slice"]).partition(" at ")[0]
+    return f"cold {subject}" if row["value"] == "cold" else f"{subject} withheld"
 
 
 def for_whom(summary: Record) -> Section | None:

@@ -8,14 +8,18 @@ import pytest
 from hypothesis import given, settings
 
 from stagelens.pipeline.core import Interactions, Split
-from stagelens.pipeline.data.thinning import Budget, thinned, without_interactions
+from stagelens.pipeline.data.thinning import Budget, thinned
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.seeds import tie_order
 from stagelens.pipeline.windows import windows_of
 
 SHARED = ("uniform", "oldest", "newest")
-WAYS = [(how, "random") for how in (*SHARED, "per-user", "per-item", "cold-items")]
-WAYS += [(how, order) for how in ("per-user", "per-item", "cold-items") for order in ("oldest", "newest")]
+WAYS = [(how, "random") for how in (*SHARED, "per-user", "per-item", "cold-items", "cold-users")]
+WAYS += [
+    (how, order)
+    for how in ("per-user", "per-item", "cold-items", "cold-users")
+    for order in ("oldest", "newest")
+]
 
 
 def codes(log: Interactions) -> set[int]:
@@ -75,10 +79,10 @@ def test_a_budget_keeps_exactly_what_it_says(split, way, share, k):
             of = sum(group(code) == one for code in everything)
             assert sum(group(code) == one for code in kept) == min(k, of)
     else:
-        items = {code % n_items for code in everything}
-        warm = {code % n_items for code in kept}
-        assert len(warm) == int(np.floor(share * len(items) + 0.5))
-        assert kept == {code for code in everything if code % n_items in warm}  # all or nothing
+        member = (lambda code: code % n_items) if how == "cold-items" else (lambda code: code // n_items)
+        warm = {member(code) for code in kept}
+        assert len(warm) == int(np.floor(share * len({member(code) for code in everything}) + 0.5))
+        assert kept == {code for code in everything if member(code) in warm}  # all or nothing
 
 
 @settings(max_examples=80, deadline=None)
@@ -159,7 +163,7 @@ def test_with_an_order_alone_the_place_in_the_own_sequence_decides():
     split = Split("leave-last-out", log, none, none, none, "order")
     assert thinned(split, Budget("oldest", 0.5)).train.user_degree().tolist() == [5, 2]
     assert thinned(split, Budget("newest", 0.5)).train.item.tolist() == [5, 6, 7, 8, 9, 2, 3]
-    for how in ("per-item", "cold-items"):
+    for how in ("per-item", "cold-items", "cold-users"):
         with pytest.raises(ConfigError, match=r"an order within each user alone.*random"):
             thinned(split, Budget(how, 1, "oldest"))
 
@@ -181,7 +185,7 @@ def test_a_draw_moves_it_and_the_split_alone_fixes_it():
     kept = [codes(thinned(split, Budget("uniform", 0.5, draw=draw)).train) for draw in (0, 0, 1)]
     assert kept[0] == kept[1] != kept[2]
     assert 0.35 < len(kept[0] & kept[2]) / len(kept[0]) < 0.65
-    cold = [without_interactions(thinned(split, Budget("cold-items", 0.5, draw=draw))) for draw in (0, 1)]
+    cold = [thinned(split, Budget("cold-items", 0.5, draw=d)).train.item_degree() == 0 for d in (0, 1)]
     assert cold[0].sum() == cold[1].sum() >= 19
     assert (cold[0] != cold[1]).any()
 
