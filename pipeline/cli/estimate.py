@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stagelens.pipeline.cli.options import STAGES, Asked, one_of, takes_study_options
+from stagelens.pipeline.cli.options import STAGES, Asked, StageOption, one_of, takes_study_options
 
 KINDS = ("stages", "attribute", "compare", "knockouts")
 EXAMPLES = (
@@ -25,10 +25,7 @@ def estimate(
         str | None,
         typer.Option(metavar="|".join(KINDS), help="Study to foresee. [stages]", show_default=False),
     ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(metavar="recall|rerank|both", help="Stages to measure. [both]", show_default=False),
-    ] = None,
+    stage: StageOption = None,
     effect: Annotated[
         str | None,
         typer.Option(
@@ -53,10 +50,8 @@ def estimate(
     effect that the whole study would see at each stage and slice, the users that a wanted effect needs, and the time
     and memory it takes. Test is not opened. A repeated estimate reads what the store kept.
     """
-    study = asked.study(
-        kind=one_of("kind", kind, KINDS),
-        stage=one_of("stage", stage, STAGES),
-    )
+    study = asked.study(kind=one_of("kind", kind, KINDS), stage=one_of("stage", stage, STAGES))
+    _check_stage(study.kind, stage)
     from stagelens.pipeline.cli.console import output, reserved_output
     from stagelens.pipeline.cli.progress import shown
     from stagelens.pipeline.report import page, tables
@@ -74,3 +69,12 @@ def estimate(
     tables.show(result.summary, console, notes=not seen)
     console.print()
     console.print(f"Report, tables and full precision: {result.folder}", soft_wrap=True)
+
+
+def _check_stage(kind: str, stage: str | None) -> None:
+    from stagelens.pipeline.errors import ConfigError
+
+    if kind == "attribute" and stage not in (None, "both"):
+        raise ConfigError(
+            f"--stage {stage} with --kind attribute: it measures both stages, end to end. Leave --stage out"
+        )

@@ -37,7 +37,7 @@ from stagelens.pipeline.workbench import temporary_store
 
 Record = dict[str, Any]
 
-EPOCH = 1
+EPOCH = 2
 """Raise when a pilot of the same study says something else: the store keeps it."""
 SAMPLES = 2
 """Disjoint samples, beside their union."""
@@ -156,7 +156,7 @@ _KEPT = (
     "family stage view metric contrast slice n seeds se df margin variance_users variance_items variance_seeds "
     "variance_seeds_users effective_items"
 ).split()
-IDENTITY = ("family", "stage", "view", "metric", "slice", "baseline", "system")
+IDENTITY = ("family", "stage", "view", "metric", "contrast", "slice", "baseline", "system")
 """What tells one record of a pilot from another; the same in every pilot of a study."""
 
 

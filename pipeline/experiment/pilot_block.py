@@ -19,7 +19,7 @@ from stagelens.pipeline.experiment.options import Study, read_margin
 from stagelens.pipeline.experiment.pilot import IDENTITY, Pilot, Record
 from stagelens.pipeline.experiment.pilot_costs import peaks, seconds, total
 from stagelens.pipeline.experiment.pilot_outlook import Noise, Outlook, level_of, levelled
-from stagelens.pipeline.experiment.pilot_sample import FEWEST
+from stagelens.pipeline.experiment.pilot_sample import FEWEST, active_users
 
 SIZES = (0.25, 0.5, 1, 2, 4, 10)
 """Multiples of the study's users at which the smallest detectable effect is also given."""
@@ -37,12 +37,14 @@ class Asked:
     Attributes:
         study: Its options.
         users: Of its test window.
+        active: Users with anything before test.
         shares: Slice -> share of the users with a held-out item in it, on valid.
         effect: The effect that somebody wants to see, as ``read_margin`` reads it; None: the margin.
     """
 
     study: Study
     users: int
+    active: int
     shares: Mapping[str, float]
     effect: str | None
 
@@ -55,7 +57,7 @@ class Asked:
         for part in slices(truth, split.train.user_degree(), split.train.item_degree(), present):
             inside = np.bincount(truth.pair_row[part.pairs], minlength=len(truth)) > 0
             shares[f"{part.name} {part.value}"] = float(inside.mean())
-        return cls(study, len(split.test.users()), shares, effect)
+        return cls(study, len(split.test.users()), len(active_users(split)), shares, effect)
 
     def users_in(self, part: str | None) -> float:
         """Return the users of test that a slice is expected to hold."""
@@ -127,7 +129,7 @@ def _rows(asked: Asked, union: Mapping[Identity, Record], foreseen: Foreseen) ->
     rows = []
     for identity, record in union.items():
         users = asked.users_in(record["slice"])
-        row = {name: record[name] for name in (*IDENTITY, "contrast")}
+        row = {name: record[name] for name in IDENTITY}
         row |= {"users": round(users), "measured": record["n"], **_unknown(asked.effect_of(record))}
         outlook = foreseen.outlooks.get(identity)
         if outlook is not None and record["n"] >= FEWEST and users >= 2:
@@ -334,6 +336,11 @@ def _notes(asked: Asked, found: Sequence[Pilot], rows: Sequence[Record], split: 
         notes.append(
             f"{len(apart)} of {len(shown)} comparisons: another sample might say twice as much or half. Where merge "
             "weights or a setting are chosen on valid, another choice is another comparison."
+        )
+    if found[-1].users < 0.6 * asked.active:
+        notes.append(
+            f"The pilot's systems learned from {found[-1].users:,} of {asked.active:,} users. Two systems mostly "
+            "differ less when they learn from more, so its figures rather err on the large side."
         )
     same = [row for row in rows if row["family"] in ("primary", "effects") and not row["detectable"]]
     if same:
