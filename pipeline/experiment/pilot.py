@@ -10,14 +10,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from stagelens.pipeline.contracts import Saved
 from stagelens.pipeline.core import Dataset, Int32, Split
-from stagelens.pipeline.evaluate.cost import Phases
+from stagelens.pipeline.evaluate.cost import Phases, resident_bytes
 from stagelens.pipeline.evaluate.significance import Judgement
 from stagelens.pipeline.experiment.attribution import PRIMARY, judged_effects
 from stagelens.pipeline.experiment.estimate import Work
@@ -29,7 +29,7 @@ from stagelens.pipeline.experiment.pilot_costs import Spent
 from stagelens.pipeline.experiment.pilot_sample import disjoint_samples, sample_of
 from stagelens.pipeline.experiment.runner import KINDS, Run
 from stagelens.pipeline.experiment.summary import Finished
-from stagelens.pipeline.native import threads
+from stagelens.pipeline.native import release_memory, threads
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
 from stagelens.pipeline.store import Store
@@ -37,7 +37,7 @@ from stagelens.pipeline.workbench import temporary_store
 
 Record = dict[str, Any]
 
-EPOCH = 2
+EPOCH = 3
 """Raise when a pilot of the same study says something else: the store keeps it."""
 SAMPLES = 2
 """Disjoint samples, beside their union."""
@@ -52,12 +52,14 @@ class Pilot:
     Attributes:
         users: Sampled users.
         measured: Those who were measured.
+        arms: Systems.
         records: One a judged difference: what it is about, its error and the sources of that.
         spent: Time and memory.
     """
 
     users: int
     measured: int
+    arms: int
     records: list[Record]
     spent: Spent
 
@@ -65,18 +67,15 @@ class Pilot:
     def read(cls, table: Mapping[str, Any]) -> Pilot:
         """Read what the store kept."""
         spent = dict(table["spent"])
-        return cls(
-            table["users"],
-            table["measured"],
-            table["records"],
-            Spent(**{**spent, "work": Work(**spent["work"])}),
-        )
+        return cls(**{**table, "spent": Spent(**{**spent, "work": Work(**spent["work"])})})
 
 
 def pilots(
     study: Study, dataset: Dataset, split: Split, key: str, users: int, progress: Progress, store: Store
-) -> list[Pilot]:
+) -> tuple[list[Pilot], int]:
     """Run the study on two disjoint samples and on both together; kept in the store.
+
+    Returns the pilots, and the resident bytes of the whole data set with its windows, on which nothing is fitted.
 
     Args:
         study: Which.
@@ -95,15 +94,24 @@ def pilots(
     said = fingerprint("pilot", EPOCH, key, users, SAMPLES, threads(), study.device)
 
     def make() -> Saved:
-        made = []
+        made, loaded_bytes = [], _loaded_bytes(study, dataset, split, store)
         with progress.task("pilots", len(samples)) as task:
             for place, sample in enumerate(samples):
                 lean = place < SAMPLES
                 made.append(asdict(_pilot(study, dataset, split, sample, lean)))
                 task.advance()
-        return Saved({}, {"pilots": made})
+        return Saved({}, {"pilots": made, "loaded_bytes": loaded_bytes})
 
-    return [Pilot.read(table) for table in store.saved("pilot", study.name, said, make).meta["pilots"]]
+    meta = store.saved("pilot", study.name, said, make).meta
+    return [Pilot.read(table) for table in meta["pilots"]], int(meta["loaded_bytes"])
+
+
+def _loaded_bytes(study: Study, dataset: Dataset, split: Split, store: Store) -> int:
+    run = Run(study, dataset, split, KINDS[study.kind].plan(study, dataset), Silent(), Phases(), store)
+    bench = run.bench("", study.seeds[0])
+    bench.windows.complete()
+    release_memory()
+    return resident_bytes()
 
 
 def _pilot(study: Study, dataset: Dataset, split: Split, users: Int32, lean: bool) -> Pilot:
@@ -121,7 +129,8 @@ def _pilot(study: Study, dataset: Dataset, split: Split, users: Int32, lean: boo
         wall_s = time.perf_counter() - started
         rows = [window.name for window in run.bench("", study.seeds[0]).windows.rows]
         spent = Spent.of(Work.of(study, windows), phases.done, list(store.ledger.values()), rows, wall_s)
-        return Pilot(len(users), len(finished.truth), _records(finished), spent)
+        spent = replace(spent, loaded_bytes=run.loaded_bytes, pairs=finished.truth.pairs)
+        return Pilot(len(users), len(finished.truth), len(finished.plan.arms), _records(finished), spent)
     finally:
         shutil.rmtree(store.folder, ignore_errors=True)
 

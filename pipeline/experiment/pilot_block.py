@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.estimate import Work
 from stagelens.pipeline.experiment.options import Study, read_margin
 from stagelens.pipeline.experiment.pilot import IDENTITY, Pilot, Record
-from stagelens.pipeline.experiment.pilot_costs import peaks, seconds, total
+from stagelens.pipeline.experiment.pilot_costs import Held, peaks, seconds, total
 from stagelens.pipeline.experiment.pilot_outlook import Noise, Outlook, level_of, levelled
 from stagelens.pipeline.experiment.pilot_sample import FEWEST, active_users
 
@@ -73,13 +74,14 @@ class Asked:
         return None if record["reference"] is None else value * float(record["reference"])
 
 
-def estimate_block(asked: Asked, found: Sequence[Pilot], split: Split) -> dict[str, Any]:
+def estimate_block(asked: Asked, found: Sequence[Pilot], split: Split, loaded_bytes: int) -> dict[str, Any]:
     """Return the block ``estimate``.
 
     Args:
         asked: What the study to come is like.
         found: Pilots on the samples, the one on all of them last.
         split: The windows of the whole.
+        loaded_bytes: Resident with the whole data set and its windows.
     """
     *samples, union = found
     runs = [_by_identity(pilot) for pilot in found]
@@ -87,7 +89,9 @@ def estimate_block(asked: Asked, found: Sequence[Pilot], split: Split) -> dict[s
     rows = _rows(asked, runs[-1], foreseen)
     spent = [pilot.spent for pilot in found]
     work = Work.of(asked.study, split)
-    clock, memory = seconds(spent, work), peaks(spent, work)
+    members = max(Counter(record["family"] for record in union.records).values())
+    held = Held.of(asked.study, split, loaded_bytes=loaded_bytes, arms=union.arms, members=members)
+    clock, memory = seconds(spent, work), peaks(spent, work, held)
     highest = max(memory, key=lambda row: row.expected)
     return {
         "measured_on": "valid",

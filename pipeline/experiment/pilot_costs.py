@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stagelens.pipeline.core import Split
 from stagelens.pipeline.evaluate.cost import Phase
 from stagelens.pipeline.experiment.estimate import Work
+from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.store import LedgerEntry
 
 FITS = "fits on training windows"
@@ -38,12 +40,16 @@ class Spent:
         wall_s: Seconds by phase.
         cpu_s: Processor seconds by phase.
         peak_bytes: Highest resident memory by phase.
+        loaded_bytes: Resident with the data and the windows, before any stage works.
+        pairs: Held-out pairs that were measured.
     """
 
     work: Work
     wall_s: Mapping[str, float]
     cpu_s: Mapping[str, float]
     peak_bytes: Mapping[str, int]
+    loaded_bytes: int = 0
+    pairs: int = 0
 
     @classmethod
     def of(
@@ -151,21 +157,64 @@ def seconds(spent: Sequence[Spent], work: Work) -> list[Forecast]:
     return [*rows, Forecast("start", start, start, 0.0, start)]
 
 
-def peaks(spent: Sequence[Spent], work: Work) -> list[Forecast]:
-    """Return the highest resident memory of every phase of the study, in bytes; the arguments are those of ``seconds``.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a study holds in memory while it works.
 
-    Pilots run in one process that holds the whole data set, as the study will. The first is passed over: it loads the
-    libraries on its way. Low and high allow half and twice the growth.
+    Attributes:
+        loaded_bytes: Resident with the data set and its windows, before any stage works.
+        pairs: Held-out pairs of test.
+        most: Phase -> count beyond which its working memory grows no more: users are worked on in blocks.
+        by_pair: Phase -> bytes that it holds for every held-out pair.
     """
-    *_, small, large = spent
+
+    loaded_bytes: int
+    pairs: int
+    most: Mapping[str, int]
+    by_pair: Mapping[str, float]
+
+    @classmethod
+    def of(cls, study: Study, split: Split, *, loaded_bytes: int, arms: int, members: int) -> Held:
+        """Count.
+
+        Args:
+            study: To come.
+            split: Its windows.
+            loaded_bytes: As above.
+            arms: Systems, whose ranks are kept.
+            members: Differences in the largest family, which are judged together.
+        """
+        block = max(1, min(study.block, 400_000 // study.recall.size))
+        ranks = 6.0 * arms * len(study.seeds)
+        judged = 8.0 * len(study.seeds) * (members + 2)
+        return cls(
+            loaded_bytes,
+            len(split.test),
+            {"recall fits and lists": study.block, "valid": block, "test": block},
+            {"test": ranks, "costs": ranks, "importance": ranks, "judge": ranks + judged, "write": ranks},
+        )
+
+
+def peaks(spent: Sequence[Spent], work: Work, held: Held) -> list[Forecast]:
+    """Return the highest resident memory of every phase of the study, in bytes; for the rest see ``seconds``.
+
+    What is loaded was measured on the whole data set. What a phase works with grows with its count up to a block of
+    users, as between the second pilot and the last, and with the pairs that are kept. The first pilot loads libraries
+    on its way; they count as loaded. Low and high allow half and twice the growth.
+    """
+    first, *_, small, large = spent
+    loaded = held.loaded_bytes + max(0, small.loaded_bytes - first.loaded_bytes)
     rows = []
     for name, peak in large.peak_bytes.items():
-        grows = "test" if name == "judge" else GROWS_WITH.get(name, "interactions")
-        start = (float(getattr(small.work, grows)), float(small.peak_bytes.get(name, peak)))
-        end = (float(getattr(large.work, grows)), float(peak))
-        growth = _grown(start, end, float(getattr(work, grows))) - peak
+        grows = "nothing" if name in ("judge", "write") else GROWS_WITH.get(name, "nothing")
+        most = held.most.get(name, math.inf)
+        counts = [float(min(getattr(one, grows), most)) for one in (small.work, large.work, work)]
+        works = [max(0, one.peak_bytes.get(name, 0) - one.loaded_bytes) for one in (small, large)]
+        growth = _grown((counts[0], works[0]), (counts[1], works[1]), counts[2]) - works[1]
+        growth += held.by_pair.get(name, 0.0) * max(0, held.pairs - large.pairs)
         low, high = sorted((growth / 2, 2 * growth))
-        rows.append(Forecast(name, float(peak), peak + growth, peak + low, peak + high))
+        start = float(loaded + works[1])
+        rows.append(Forecast(name, float(peak), start + growth, start + low, start + high))
     return rows
 
 

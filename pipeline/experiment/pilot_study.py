@@ -8,7 +8,7 @@ from typing import Any
 
 from stagelens.pipeline.core import Split
 from stagelens.pipeline.data.splits import split as make_split
-from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.evaluate.cost import Phases
 from stagelens.pipeline.experiment.options import Study, read_margin
 from stagelens.pipeline.experiment.outputs import RunFolder, default_store, study_fingerprint, to_toml
@@ -25,6 +25,8 @@ MEASURED = 1000
 """Users that a pilot measures at least, where there are so many."""
 SHARE = 0.1
 """Share of the users that a pilot takes at least: from fewer, what the error owes to items is hardly known."""
+FORESEEN = ("stages", "attribute", "compare", "knockouts")
+"""Kinds of studies that a pilot can stand for; sparsity thins the data itself."""
 MOST = 100_000
 """Users that a pilot takes at most by itself."""
 
@@ -72,8 +74,8 @@ def estimate(
     users = default_users(split, options.split_seed) if users is None else users
     own = fingerprint("estimate", EPOCH, key, users, effect)
     folder = RunFolder.of(out, "estimate", own)
-    found = pilots(study, dataset, split, key, users, progress, kept)
-    block = estimate_block(Asked.of(study, dataset, split, effect), found, split)
+    found, loaded_bytes = pilots(study, dataset, split, key, users, progress, kept)
+    block = estimate_block(Asked.of(study, dataset, split, effect), found, split, loaded_bytes)
     load = phases.done[0]
     block["time"]["load"] = load.wall_s
     summary: dict[str, Any] = {
@@ -109,6 +111,8 @@ def default_users(split: Split, seed: int) -> int:
 
 
 def _check(study: Study, effect: str | None) -> None:
+    if study.kind not in FORESEEN:
+        raise ConfigError(nearest("kind of study that can be foreseen", study.kind, FORESEEN))
     if len(study.seeds) == 2:
         raise ConfigError(
             "Two seeds give no usable interval over seeds: run one, for these fitted systems, or three or more"

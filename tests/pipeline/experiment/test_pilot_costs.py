@@ -8,7 +8,7 @@ import pytest
 
 from stagelens.pipeline.evaluate.cost import Phase
 from stagelens.pipeline.experiment.estimate import Work
-from stagelens.pipeline.experiment.pilot_costs import FITS, Spent, peaks, seconds, total
+from stagelens.pipeline.experiment.pilot_costs import FITS, Held, Spent, peaks, seconds, total
 from stagelens.pipeline.store import LedgerEntry
 from stagelens.pipeline.workbench import Workbench
 
@@ -65,12 +65,18 @@ def test_what_the_first_pilot_took_longer_is_starting_up():
     assert total(rows).expected == pytest.approx(16.0)
 
 
-def test_memory_grows_from_the_second_pilot_on():
-    sizes = ({"test": 90}, {"test": 400}, {"test": 500, "judge": 300})
-    runs = [spent(scaled(k), {"test": 1.0}, peak=peak) for k, peak in zip((1, 1, 2), sizes, strict=True)]
-    found = by_name(peaks(runs, scaled(4)))
-    assert (found["test"].low, found["test"].expected, found["test"].high) == (600, 700, 900)
-    assert found["judge"].expected == 300
+def test_working_memory_grows_up_to_a_block_and_what_is_kept_with_the_pairs():
+    sizes = ((100, {"test": 150}), (300, {"test": 340}), (310, {"test": 390, "judge": 320}))
+    runs = [
+        replace(spent(scaled(k), {}, peak=peak), loaded_bytes=loaded, pairs=50 * k)
+        for k, (loaded, peak) in zip((1, 1, 2), sizes, strict=True)
+    ]
+    held = Held(loaded_bytes=1000, pairs=400, most={"test": 600}, by_pair={"test": 0.5, "judge": 2.0})
+    found = by_name(peaks(runs, scaled(10), held))
+    # 1000 loaded and 200 of libraries; working with 80 at 400 users and 40 at 200 makes 120 at a block of 600
+    assert found["test"].expected == 1200 + 120 + 0.5 * 300
+    assert (found["test"].low, found["test"].high) == (1200 + 80 + 95, 1200 + 80 + 380)
+    assert found["judge"].expected == 1200 + 10 + 2.0 * 300
 
 
 def phase(name: str, wall_s: float) -> Phase:

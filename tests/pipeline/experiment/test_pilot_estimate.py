@@ -132,7 +132,7 @@ def test_nothing_depends_on_what_test_holds(world, make_study, tmp_path):
     moved = replace(windows.test, item=np.roll(windows.test.item, 17))
     found = []
     for number, one in enumerate((windows, replace(windows, test=moved))):
-        made = pilots(study, dataset, one, f"key {number}", USERS, Silent(), Store(tmp_path / "store"))
+        made, _ = pilots(study, dataset, one, f"key {number}", USERS, Silent(), Store(tmp_path / "store"))
         found.append([pilot.records for pilot in made])
     assert found[0] == found[1]
     assert len(found[0]) == 3
