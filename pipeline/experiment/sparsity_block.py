@@ -10,7 +10,7 @@ import numpy as np
 import scipy  # its parts are loaded when first used
 
 from stagelens.pipeline.core import Bool, Float64
-from stagelens.pipeline.evaluate.curves import Joint, crossings, joint
+from stagelens.pipeline.evaluate.curves import Joint, area_weights, crossings, joint
 from stagelens.pipeline.evaluate.metrics import contributions
 from stagelens.pipeline.evaluate.significance import Interval, interval
 from stagelens.pipeline.evaluate.slices import Slice, slice_contributions
@@ -143,19 +143,20 @@ class _Block:
     # ------------------------------------------------------------ worth
 
     def worth(self) -> list[Record]:
-        """Return worth and information at every budget, and the share of the base's loss that is won back."""
+        """Return worth and information at every budget, worth over the base, and over what the base lost."""
         found = []
         for curve in self._on():
             base = self._base(curve)
             copies = self.plan.curve(curve.stage, "permuted", curve.modality)
             back = self._won_back(base, curve)
+            relative, _ = self._relative(base, curve)
             for place, point in enumerate(self.plan.points):
                 low, high = base.keys[place], curve.keys[place]
                 record = self._said(curve, base) | {"label": point.label, "budget": point.share}
                 record |= _judged(self.record("primary", low, high))
                 copy = None if copies is None else self.record("information", copies.keys[place], high)
                 record["information"] = None if copy is None else _judged(copy)
-                found.append(record | {"won_back": back[place]})
+                found.append(record | {"relative": relative[place], "won_back": back[place]})
         return found
 
     def summed(self, what: str) -> list[Record]:
@@ -165,7 +166,10 @@ class _Block:
             base = self._base(curve)
             stage, view, _ = curve.keys[0]
             keys = ((stage, view, f"{name}, {what}") for name in (base.system, curve.system))
-            found.append(self._said(curve, base) | _judged(self.record("primary", *keys)))
+            record = self._said(curve, base) | _judged(self.record("primary", *keys))
+            if what == "growth":
+                record["relative"] = self._relative(base, curve)[1]
+            found.append(record)
         return found
 
     def _won_back(self, base: Curve, on: Curve) -> list[Record | None]:
@@ -174,22 +178,46 @@ class _Block:
         lost = [
             place for place, one in enumerate(losses) if one and one["high"] is not None and one["high"] < 0
         ]
-        found: list[Record | None] = [None] * len(base.keys)
-        if not lost:
-            return found
-        values = []
         whole = self.adds(base.keys[0])
-        for place in lost:
-            low = self.adds(base.keys[place])
-            values += [self.adds(on.keys[place]) - low, whole - low]
-        drawn = joint(values, self.finished.truth).drawn(self.draws)
-        for row, place in enumerate(lost):
-            worth, loss = drawn[:, 2 * row], drawn[:, 2 * row + 1]
-            ratio = np.divide(worth, loss, out=np.copysign(np.inf, worth), where=loss > 0)
-            low_end, high_end = np.quantile(ratio, [self.alpha / 2, 1 - self.alpha / 2], method="nearest")
-            value = float(values[2 * row].mean(axis=0).sum() / values[2 * row + 1].mean(axis=0).sum())
-            found[place] = {"share": value, "low": _known(low_end), "high": _known(high_end)}
+        parts = [self.adds(base.keys[place]) for place in lost]
+        worth = [self.adds(on.keys[place]) - low for place, low in zip(lost, parts, strict=True)]
+        values, drawn = self._ratios(worth, [whole - low for low in parts])
+        found: list[Record | None] = [None] * len(base.keys)
+        for column, place in enumerate(lost):
+            found[place] = self._ends_of(values[column], drawn[:, column])
         return found
+
+    def _relative(self, base: Curve, on: Curve) -> tuple[list[Record | None], Record | None]:
+        """Return worth over the base at every budget, null where the base finds nothing, and how much it grows.
+
+        Its growth: the mean over the range of budgets, as an area, minus its value with everything kept.
+        """
+        low = [self.adds(key) for key in base.keys]
+        worth = [self.adds(key) - one for key, one in zip(on.keys, low, strict=True)]
+        values, drawn = self._ratios(worth, low)
+        each = [
+            self._ends_of(value, drawn[:, column]) if math.isfinite(value) else None
+            for column, value in enumerate(values)
+        ]
+        if None in each:
+            return each, None
+        weights = area_weights(self.share, self.plan.scale)
+        weights[0] -= 1.0
+        return each, self._ends_of(float(weights @ values), drawn @ weights)
+
+    def _ratios(self, above: list[Float64], below: list[Float64]) -> tuple[Float64, Float64]:
+        """Return float64 [J] and [draws, J]: ratios of means, and draws of all means together."""
+        if not above:
+            return np.zeros(0), np.zeros((self.draws, 0))
+        together = joint([*above, *below], self.finished.truth)
+        both = np.vstack([together.mean, together.drawn(self.draws)])
+        top, bottom = both[:, : len(above)], both[:, len(above) :]
+        ratio = np.divide(top, bottom, out=np.copysign(np.inf, top), where=bottom > 0)
+        return ratio[0], ratio[1:]
+
+    def _ends_of(self, value: float, drawn: Float64) -> Record:
+        low, high = np.quantile(drawn, [self.alpha / 2, 1 - self.alpha / 2], method="nearest")
+        return {"share": _known(value), "low": _known(low), "high": _known(high)}
 
     # ------------------------------------------------------------ crossing and loss
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,13 @@ def write(folder: Path, summary: Mapping[str, Any]) -> tuple[Path, ...]:
 def _drawn(summary: Mapping[str, Any], block: Record) -> Any:
     from matplotlib.figure import Figure
 
-    points = [row for row in summary["sparsity"] if "paired_low" in row]
+    copies = re.compile(
+        r"\(permuted\b"
+    )  # they lie on the base's curve; their differences stand in the tables
+    points = [row for row in summary["sparsity"] if "paired_low" in row and not copies.search(row["system"])]
     stages = list(dict.fromkeys(row["stage"] for row in points))
     rows = 2 if block["worth"] else 1
-    figure = Figure(figsize=(6.4 * len(stages), 4.2 * rows), layout="constrained")
+    figure = Figure(figsize=(7.2 * len(stages), 3.8 * rows), layout="constrained")
     axes = figure.subplots(rows, len(stages), squeeze=False)
     for column, stage in enumerate(stages):
         _curves(axes[0][column], [row for row in points if row["stage"] == stage], block)
@@ -58,39 +63,36 @@ def _drawn(summary: Mapping[str, Any], block: Record) -> Any:
     return figure
 
 
+def _style(place: int) -> dict[str, Any]:
+    mark = MARKS[(place + place // len(COLOURS)) % len(MARKS)]
+    return {"color": COLOURS[place % len(COLOURS)], "marker": mark, "markersize": 4, "linewidth": 1.2}
+
+
 def _curves(axis: Any, rows: list[Record], block: Record) -> None:
     axis.set_ylabel(f"{rows[0]['metric']}, mean over users")
     for place, system in enumerate(dict.fromkeys(row["system"] for row in rows)):
         own = [row for row in rows if row["system"] == system]
         x = _x([row["budget"] for row in own], block)
-        colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
-        axis.plot(x, _floats(own, "mean"), color=colour, marker=mark, markersize=4, label=clean(str(system)))
-        axis.fill_between(
-            x, _floats(own, "paired_low"), _floats(own, "paired_high"), color=colour, alpha=0.15, linewidth=0
-        )
+        axis.plot(x, _floats(own, "mean"), label=clean(str(system)), **_style(place))
+        band = (_floats(own, "paired_low"), _floats(own, "paired_high"))
+        axis.fill_between(x, *band, color=_style(place)["color"], alpha=0.1, linewidth=0)
     _ticks(axis, block)
 
 
 def _worth(axis: Any, rows: list[Record], block: Record) -> None:
     axis.axhline(0.0, color="#555555", linewidth=0.8)
     axis.set_ylabel(f"worth in {rows[0]['metric']}" if rows else "worth")
-    for place, system in enumerate(dict.fromkeys(row["system"] for row in rows)):
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    reach = _x([row["budget"] for row in rows], block)
+    step = (max(reach) - min(reach)) / 100 if reach else 0.0
+    for place, system in enumerate(systems):
         own = [row for row in rows if row["system"] == system]
         x = _x([row["budget"] for row in own], block)
-        colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
         middle = _floats(own, "difference")
         down = [a - b for a, b in zip(middle, _floats(own, "low"), strict=True)]
         up = [b - a for a, b in zip(middle, _floats(own, "high"), strict=True)]
-        axis.errorbar(
-            x,
-            middle,
-            yerr=[down, up],
-            color=colour,
-            marker=mark,
-            markersize=4,
-            capsize=3,
-            label=clean(str(system)),
-        )
+        beside = [at + step * (place - (len(systems) - 1) / 2) for at in x]  # bars of one budget side by side
+        axis.errorbar(beside, middle, yerr=[down, up], capsize=3, label=clean(str(system)), **_style(place))
         if not place:
             margin = _floats(own, "margin")
             axis.fill_between(x, [-m for m in margin], margin, color="#555555", alpha=0.12, linewidth=0)
@@ -98,8 +100,6 @@ def _worth(axis: Any, rows: list[Record], block: Record) -> None:
 
 
 def _x(shares: list[float], block: Record) -> list[float]:
-    from math import log
-
     return [log(share) for share in shares] if block["scale"] == "log" else list(shares)
 
 
@@ -110,7 +110,7 @@ def _ticks(axis: Any, block: Record) -> None:
     axis.set_xlabel(f"kept ({block['how']})")
     axis.grid(alpha=0.25)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _floats(rows: list[Record], name: str) -> list[float]:

@@ -13,6 +13,7 @@ from stagelens.pipeline.report import (
     index_loss,
     integration,
     sparsity,
+    sparsity_groups,
     systems,
 )
 from stagelens.pipeline.report.section import Record, Section
@@ -38,15 +39,17 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     more: list[Make] = [attribution.interaction, attribution.cells]
     credit += [integration.answer, integration.side_by_side, integration.confounds]
     more += [integration.pairs, integration.trials]
-    credit += [sparsity.over_all, sparsity.worth, sparsity.curves, sparsity.marked]
-    more += [sparsity.for_whom, sparsity.cross, sparsity.index]
+    credit += [sparsity.over_all, sparsity.worth, sparsity.curves, sparsity_groups.marked]
+    more += [sparsity.lost, sparsity_groups.for_whom, sparsity_groups.cross, sparsity_groups.index]
     compared: list[Make] = [comparisons.verdicts]
     others = [comparisons.other_intervals, comparisons.slice_verdicts, systems.slices]
     if complete:
         order = [*credit, *more, *compared, *stages, *others, *rest]
     else:  # the tables of these blocks hold the verdicts of their comparisons
         own = summary.get("attribution") or summary.get("integration") or summary.get("sparsity_study")
-        before = [sparsity.index] if summary.get("sparsity_study") else [*stages, *rest]
+        thinned = summary.get("sparsity_study")
+        before = [*stages, *rest] if thinned is None else [sparsity_groups.index]
+        before += [sparsity.lost] if thinned is not None and not thinned["worth"] else []
         order = [*before, *reversed(credit if own else compared)]
     return _present(order, summary)
 

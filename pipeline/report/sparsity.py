@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +9,6 @@ from stagelens.pipeline.report import figures
 from stagelens.pipeline.report.section import Record, Section
 
 BARS = "▁▂▃▄▅▆▇█"
-CROSSED = "user x item degree"
 SIGNS = {"helps": "helps", "hurts": "hurts", "no difference": "none", "cannot tell": "?"}
 HOW = {
     "uniform": "a random share of the training interactions",
@@ -81,8 +78,9 @@ def worth(summary: Record) -> Section | None:
     return Section(
         "Worth at every budget",
         "worth: base with the modality minus base, simultaneous 95 % interval over all budgets, areas and growths; "
-        "information: minus the same with shuffled rows, a family of its own; won back: worth over what the base lost "
-        "since everything was kept, shown where that loss is sure, 95 % of its draws; positive is better.",
+        "of base: worth over the base at that budget; information: minus the same with shuffled rows, a family of its "
+        "own; won back: worth over what the base lost since everything was kept, shown where that loss is sure; the "
+        "brackets of shares hold 95 % of their draws; positive is better.",
         (
             "system",
             "metric",
@@ -91,6 +89,7 @@ def worth(summary: Record) -> Section | None:
             "95 % interval",
             "p adj.",
             "verdict",
+            "of base",
             "information",
             "won back",
         ),
@@ -108,11 +107,15 @@ def worth(summary: Record) -> Section | None:
             for row in rows
         ),
         texts=3,
-        lines=tuple(
-            f"{row['system']} at {row['label']}: {said(row)}; {row['metric']} {figures.signed(row['difference'])} "
-            f"{_interval(row)}; information {_beside(row)[0]}; won back {_beside(row)[1]}."
-            for row in rows
-        ),
+        lines=tuple(_worth_line(row) for row in rows),
+    )
+
+
+def _worth_line(row: Record) -> str:
+    relative, information, back = _beside(row)
+    return (
+        f"{row['system']} at {row['label']}: {said(row)}; {row['metric']} {figures.signed(row['difference'])} "
+        f"{_interval(row)}, {relative} of the base; information {information}; won back {back}."
     )
 
 
@@ -137,151 +140,53 @@ def over_all(summary: Record) -> Section | None:
                     figures.probability(row["p_adjusted"]),
                     said(row),
                 ),
-                *(figures.signed(more["difference"]), _interval(more), said(more), cross),
+                *(figures.signed(more["difference"]), _interval(more), said(more)),
+                *(_share(more.get("relative")), cross),
             )
         )
     return Section(
         "Is content worth more where data is sparse?",
         f"{block['answer']} area: mean worth over the range of budgets ({block['scale']} scale); growth: area minus "
         "the worth with everything kept, above 0: content is worth more where data is sparser; simultaneous 95 % "
-        "intervals; overtakes: the share kept at which the modality alone passes the base, with the share of drawn "
-        "curves that do.",
+        "intervals; of base: the growth of worth as a share of the base, with 95 % of its draws; overtakes: the share "
+        "kept at which the modality alone passes the base, with the share of drawn curves that do.",
         (
             *("system", "metric", "area", "95 % interval", "p adj.", "verdict"),
-            *("growth", "95 % interval", "verdict", "overtakes"),
+            *("growth", "95 % interval", "verdict", "of base", "overtakes"),
         ),
         tuple(table),
         texts=2,
         lines=tuple(
-            f"{r[0]}, {r[1]}: area {r[2]} {r[3]}, {r[5]}; growth {r[6]} {r[7]}, {r[8]}; overtakes: {r[9]}."
+            f"{r[0]}, {r[1]}: area {r[2]} {r[3]}, {r[5]}; growth {r[6]} {r[7]}, {r[8]}, of the base {r[9]}; "
+            f"overtakes: {r[10]}."
             for r in table
         ),
     )
 
 
-def marked(summary: Record) -> Section | None:
-    """Return the systems on what a budget made cold or withheld, beside the same with everything kept."""
-    rows = [row for row in _block(summary).get("marked", ()) if row["value"] in ("cold", "withheld")]
+def lost(summary: Record) -> Section | None:
+    """Return what every system loses against itself with everything kept."""
+    rows = _block(summary).get("loss", ())
     if not rows:
         return None
     return Section(
-        "Those that lost everything",
-        f"{_LOST.get(_lost(rows[0]), _WITHHELD)} at the budget, beside the same with everything kept; shown: their "
-        "share of all first ten places; higher is better. 95 % intervals, not simultaneous.",
-        ("system", "who", "kept", "metric", "mean", "95 % interval", "users", "with everything", "shown"),
+        "What thinning costs",
+        "Each system minus itself with everything kept, a family of its own with simultaneous 95 % intervals; "
+        "negative: recall is lost.",
+        ("system", "metric", "kept", "difference", "95 % interval", "p adj.", "verdict"),
         tuple(
             (
-                str(row["system"]),
-                _lost(row),
-                str(row["label"]),
-                str(row["metric"]),
-                figures.plain(row["mean"]),
-                figures.interval(row["low"], row["high"]),
-                figures.count(row["n"]),
-                figures.plain(row["kept"]["mean"]),
-                figures.share(row["shown"]),
+                *(
+                    str(row["system"]),
+                    str(row["metric"]),
+                    str(row["label"]),
+                    figures.signed(row["difference"]),
+                ),
+                *(_interval(row), figures.probability(row["p_adjusted"]), said(row)),
             )
             for row in rows
         ),
-        texts=4,
-    )
-
-
-_LOST = {
-    "cold items": "Recall of relevant items without any training interaction",
-    "cold users": "Recall for users without any training interaction",
-}
-_WITHHELD = "Recall of relevant items whose vector is withheld"
-
-
-def _lost(row: Record) -> str:
-    subject = str(row["slice"]).partition(" at ")[0]
-    return f"cold {subject}" if row["value"] == "cold" else f"{subject} withheld"
-
-
-def for_whom(summary: Record) -> Section | None:
-    """Return the area by groups of users, items and time: a second family."""
-    rows = [row for row in _areas(summary) if not str(row["slice"]).startswith(CROSSED)]
-    if not rows:
-        return None
-    return Section(
-        "Worth over all budgets, by group",
-        "The area under the worth curve inside groups (degrees are those with everything kept), a second family with "
-        "simultaneous 95 % intervals; too small to tell: a true effect as large as the margin would not have shown.",
-        ("system", "group", "users", "area", "95 % interval", "p adj.", "verdict"),
-        tuple(
-            (
-                str(row["system"]).removesuffix(", area"),
-                str(row["slice"]),
-                figures.count(row["n"]),
-                figures.signed(row["difference"]),
-                _interval(row),
-                figures.probability(row["p_adjusted"]),
-                said(row),
-            )
-            for row in rows
-        ),
-        texts=2,
-    )
-
-
-def cross(summary: Record) -> Section | None:
-    """Return the area in every cell of users by degree and items by degree."""
-    rows = [row for row in _areas(summary) if str(row["slice"]).startswith(CROSSED)]
-    if not rows:
-        return None
-    cells: dict[tuple[str, str, str], Record] = {}
-    users, items = [], []
-    for row in rows:
-        user, _, item = str(row["slice"]).removeprefix(f"{CROSSED} ").partition(" x ")
-        users.append(user)
-        items.append(item)
-        cells[str(row["system"]), user, item] = row
-    columns = sorted(set(items), key=_first_number)
-    table = tuple(
-        (
-            system.removesuffix(", area"),
-            user,
-            *(_cell(cells.get((system, user, item))) for item in columns),
-        )
-        for system in dict.fromkeys(str(row["system"]) for row in rows)
-        for user in sorted(set(users), key=_first_number)
-    )
-    return Section(
-        "Worth over all budgets, users by items",
-        "Rows: users by training interactions; columns: relevant items by theirs, with everything kept. The area, its "
-        "verdict (none: no difference, ?: cannot tell or too small to tell) and the users in the cell; the same family "
-        "as the groups.",
-        ("system", "users", *(f"items {item}" for item in columns)),
-        table,
-        texts=2,
-    )
-
-
-def index(summary: Record) -> Section | None:
-    """Return whether an approximate index loses more of the items without a kept interaction."""
-    rows = _block(summary).get("index_by_cold", ())
-    if not rows:
-        return None
-    return Section(
-        "Does the approximate index hurt cold items more?",
-        "Net share of relevant items lost by the index: of items without a kept training interaction, and of the "
-        "others; difference with its 95 % interval (not simultaneous); above 0 cold items lose more.",
-        ("system", "kept", "cold", "warm", "difference", "95 % interval", "users cold", "users warm"),
-        tuple(
-            (
-                str(row["system"]),
-                str(row["label"]),
-                figures.signed(row["cold"]),
-                figures.signed(row["warm"]),
-                figures.signed(row["difference"]),
-                _interval(row),
-                figures.count(row["n_cold"]),
-                figures.count(row["n_warm"]),
-            )
-            for row in rows
-        ),
-        texts=2,
+        texts=3,
     )
 
 
@@ -291,13 +196,6 @@ def said(row: Record) -> str:
     if row.get("verdict") == "cannot tell" and margin is not None and seen is not None and seen > margin:
         return f"too small to tell (would have seen >= {figures.plain(seen)})"
     return figures.verdict(row)
-
-
-def _cell(row: Record | None) -> str:
-    if row is None:
-        return figures.DASH
-    sign = SIGNS.get(str(row["verdict"]), figures.DASH)
-    return f"{figures.signed(row['difference'])} {sign} ({figures.count(row['n'])})"
 
 
 def _crossing(row: Record | None) -> str:
@@ -311,20 +209,24 @@ def _crossing(row: Record | None) -> str:
     return f"at {figures.share(row['budget'])} [{low}, {high}] ({share} of curves cross)"
 
 
-def _beside(row: Record) -> tuple[str, str]:
-    """Return information and what is won back."""
+def _beside(row: Record) -> tuple[str, str, str]:
+    """Return worth relative to the base, information and what is won back."""
     information = row.get("information") or {}
     word = SIGNS.get(str(information.get("verdict")), "")
-    back = row.get("won_back") or {}
     return (
+        _share(row.get("relative")),
         f"{figures.signed(information.get('difference'))} {word}".strip(),
-        f"{figures.share(back.get('share'))} {_shares(back)}".strip(),
+        _share(row.get("won_back")),
     )
 
 
-def _shares(row: Record) -> str:
-    low, high = row.get("low"), row.get("high")
-    return "" if low is None or high is None else f"[{figures.share(low)}, {figures.share(high)}]"
+def _share(row: Record | None) -> str:
+    """Return a share with its interval."""
+    if row is None or row["share"] is None:
+        return figures.DASH
+    low, high = row["low"], row["high"]
+    ends = "" if low is None or high is None else f" [{figures.share(low)}, {figures.share(high)}]"
+    return figures.share(row["share"]) + ends
 
 
 def _tuning(block: Record) -> str:
@@ -346,25 +248,10 @@ def _primary(summary: Record) -> list[Record]:
     return [row for row in summary.get("sparsity", ()) if "paired_low" in row]
 
 
-def _areas(summary: Record) -> list[Record]:
-    if not _block(summary):
-        return []
-    return [
-        row
-        for row in summary.get("comparisons", ())
-        if row.get("slice") and str(row.get("system")).endswith(", area")
-    ]
-
-
 def _grouped(rows: Iterable[Record], key: str) -> list[tuple[str, list[Record]]]:
     names = list(dict.fromkeys(str(row[key]) for row in rows))
     every = list(rows)
     return [(name, [row for row in every if row[key] == name]) for name in names]
-
-
-def _first_number(value: str) -> float:
-    digits = "".join(itertools.takewhile(str.isdigit, value))
-    return float(digits) if digits else math.inf
 
 
 def _interval(row: Record) -> Any:

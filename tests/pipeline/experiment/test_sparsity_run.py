@@ -177,6 +177,21 @@ def test_what_is_won_back_is_worth_over_a_loss_that_is_sure(whole):
     assert said  # this world loses much at 10 %
 
 
+def test_relative_worth_is_worth_over_the_base(whole):
+    block = whole.summary["sparsity_study"]
+    base = [p["mean"] for p in points(whole.summary, "base")]
+    shares = []
+    for row, low in zip(block["worth"], base, strict=True):
+        back = row["relative"]
+        assert back["share"] == pytest.approx(row["difference"] / low, rel=1e-9)
+        assert back["low"] <= back["share"] <= back["high"]
+        shares.append(back["share"])
+    weights = area_weights(np.array([1.0, 0.5, 0.1]), block["scale"])
+    growth = block["growth"][0]["relative"]
+    assert growth["share"] == pytest.approx(float(weights @ shares) - shares[0], rel=1e-9)
+    assert growth["low"] < growth["share"] < growth["high"]
+
+
 def test_slices_of_every_kind_are_judged_with_n_and_what_would_have_shown(whole):
     rows = [c for c in whole.summary["comparisons"] if c["slice"]]
     names = {c["slice"].rsplit(" ", 1)[0] for c in rows if c["system"] == "base + text, area"}

@@ -59,11 +59,19 @@ def thinned(study_summary: dict[str, Any]) -> dict[str, Any]:
             {"label": label, "budget": share, "interactions": 9, "items": 3} for label, share in LABELS
         ],
         "worth": [
-            {**WHO, "label": label, "budget": share, "information": None, "won_back": None, **row}
+            {
+                **WHO,
+                "label": label,
+                "budget": share,
+                "information": None,
+                "won_back": None,
+                "relative": None,
+                **row,
+            }
             for (label, share), row in zip(LABELS, worth, strict=True)
         ],
         "area": [{**WHO, **judged(0.006)}],
-        "growth": [{**WHO, **judged(0.0056)}],
+        "growth": [{**WHO, **judged(0.0056), "relative": {"share": 0.07, "low": 0.01, "high": 0.2}}],
         "crossing": [
             {
                 **WHO,
@@ -167,7 +175,9 @@ def test_worth_has_what_is_won_back_and_says_what_is_too_small_to_tell(thinned):
     assert rows[0][6] == "too small to tell (would have seen >= 0.0030)"
     assert rows[1][6] == "helps"
     assert rows[1][-1] == "41.0 % [20.0 %, 70.0 %]"
-    assert rows[0][-1] == "-"
+    assert rows[0][-1] == rows[0][-3] == "-"
+    growth = section(thinned, "Is content worth more where data is sparse?").rows[0]
+    assert growth[9] == "7.0 % [1.0 %, 20.0 %]"
     told = judged(0.0, verdict="cannot tell", detectable=0.0009)
     assert sparsity.said(told) == "cannot tell (would have seen >= 0.0009)"
 
