@@ -61,7 +61,10 @@ def find_world(name: str) -> Preset:
         return read_world(Path(name), name)
     known = presets()
     if name not in known:
-        raise ConfigError(nearest("world", name, known) + f" Write {PREFIX}NAME, or {PREFIX}PATH.toml.")
+        names = [f"{PREFIX}{one}" for one in known]
+        raise ConfigError(
+            nearest("world", f"{PREFIX}{name}", names) + f" A file works too: {PREFIX}PATH.toml."
+        )
     return known[name]
 
 

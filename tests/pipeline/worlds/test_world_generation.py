@@ -178,7 +178,8 @@ def test_a_world_is_a_recipe():
 
 def test_wrong_names_and_options_are_answered():
     with pytest.raises(
-        ConfigError, match=r"Unknown world 'ecomerce'\. Did you mean 'ecommerce'\? Known: ecommerce"
+        ConfigError,
+        match=r"Unknown world 'world:ecomerce'\. Did you mean 'world:ecommerce'\? Known: world:ecommerce",
     ):
         open_dataset("world:ecomerce")
     with pytest.raises(ConfigError, match=r"positive = 3 with world:ecommerce: a world has positives only"):
