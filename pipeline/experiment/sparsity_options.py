@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import pydantic
@@ -50,7 +51,7 @@ class SparsityOptions(Options):
     def _budgets_are_amounts(self) -> SparsityOptions:
         counted = self.how in COUNTED
         for budget in self.budgets:
-            if counted and (budget < 0 or budget != int(budget)):
+            if counted and not (budget >= 0 and math.isfinite(budget) and budget == int(budget)):
                 raise ValueError(
                     f"budgets hold {budget:g}; with how = {self.how!r} write whole numbers k from 0 on"
                 )

@@ -22,7 +22,7 @@ from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import MeasureOptions, Study, read_margin
 
-JUDGED_EPOCH = 2
+JUDGED_EPOCH = 3
 """Raise when what is said of the same measurements changes (statistics, records, blocks): the store keeps it."""
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""

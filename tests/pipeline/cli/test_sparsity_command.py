@@ -32,6 +32,8 @@ QUICK = (
         (["--policy", "means"], "Did you mean 'mean'"),
         (["--budget", "120"], "per cent, 0 to 100"),
         (["--how", "per-user", "--budget", "1.5"], "whole numbers k"),
+        (["--how", "per-user", "--budget", "inf"], "whole numbers k"),
+        (["--how", "per-item", "--budget", "nan"], "whole numbers k"),
         (["--stage", "rerank"], "orders given candidates"),
         (["--budget", "100"], "no budget below 100 %"),
         (["--seeds", "2"], "two trainings"),
