@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from stagelens.pipeline.certify.figures import Figure
 
 Verdict = Literal["met", "not met", "not enough worlds"]
+Answer = Literal["certified", "not certified", "not enough worlds"]
+EARLY = 0.25
+"""Share of the worlds of a certificate below which the sound instrument does not fail either: over many figures, looked
+at after every few worlds, some interval leaves its bound out by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +49,22 @@ BOUNDS = (
 )
 
 
-def verdict(bound: Bound, figure: Figure) -> Verdict:
+def verdict(bound: Bound, figure: Figure, *, broken: bool = False) -> Verdict:
     """Return whether a figure meets its bound.
 
-    ``not met`` as soon as more worlds could not be expected to mend it: the interval leaves the bound out. ``met``
-    takes the worlds that a certificate asks for.
+    ``met`` takes the worlds that a certificate asks for. ``not met`` takes a quarter of them, and an interval that
+    leaves the bound out, which more worlds cannot be expected to mend.
+
+    Args:
+        bound: What is asked.
+        figure: What was found.
+        broken: The instrument is broken on purpose. It is found out as soon as the interval leaves the bound out,
+            however few the worlds: that it fails is known, the question is whether a figure shows it.
     """
     value, low, high = figure["value"], figure["low"], figure["high"]
     if value is None or low is None or high is None:
+        return "not enough worlds"
+    if not broken and figure["n"] < EARLY * bound.worlds:
         return "not enough worlds"
     if high < bound.lowest or low > bound.highest:
         return "not met"
@@ -67,8 +79,18 @@ def verdict(bound: Bound, figure: Figure) -> Verdict:
     return "met" if holds[bound.of] else "not met"
 
 
-def verdicts(figures: Mapping[str, Figure]) -> dict[str, Verdict]:
+def verdicts(figures: Mapping[str, Figure], *, broken: bool = False) -> dict[str, Verdict]:
     """Return the verdict on every figure that has a bound."""
     return {
-        bound.figure: verdict(bound, figures[bound.figure]) for bound in BOUNDS if bound.figure in figures
+        bound.figure: verdict(bound, figures[bound.figure], broken=broken)
+        for bound in BOUNDS
+        if bound.figure in figures
     }
+
+
+def answer(said: Iterable[Verdict]) -> Answer:
+    """Return what verdicts say together: ``certified`` takes all of them."""
+    found = set(said)
+    if "not met" in found:
+        return "not certified"
+    return "certified" if found == {"met"} else "not enough worlds"

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stagelens.pipeline.certify.bounds import Verdict, verdicts
+from stagelens.pipeline.certify.bounds import Answer, Verdict, answer, verdicts
 from stagelens.pipeline.certify.figures import Figure, broken, figures
+from stagelens.pipeline.certify.instrument import code, libraries
 from stagelens.pipeline.certify.pool import Batch, run
 from stagelens.pipeline.certify.worlds import KINDS, Kind, setting_key
 from stagelens.pipeline.experiment.option_table import Stage
@@ -25,7 +26,7 @@ WORLDS = 2000
 QUICK = 40
 SHARES: dict[Kind, float] = {"null": 1.0, "leaky": 0.05, "signal": 0.5, "planted": 0.4, "exposed": 0.1}
 FEWEST = 4
-"""Worlds of a kind at least."""
+"""Worlds of a kind at least, unless fewer null worlds are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Certificate:
         broken: Figures of broken instruments: by stage, what is broken, and name.
         broken_verdicts: On those that have a bound, likewise.
         keys: Fingerprint of the setting of each kind.
+        code: Hash of the sources that findings follow from.
+        libraries: Versions of those that compute.
         fingerprint: Of the settings, the stages and the numbers of worlds.
     """
 
@@ -48,7 +51,24 @@ class Certificate:
     broken: Mapping[str, Mapping[str, Mapping[str, Figure]]]
     broken_verdicts: Mapping[str, Mapping[str, Mapping[str, Verdict]]]
     keys: Mapping[str, str]
+    code: str
+    libraries: Mapping[str, str]
     fingerprint: str
+
+    @property
+    def answer(self) -> Answer:
+        """What all bounds of the sound instrument say together."""
+        return answer(one for said in self.verdicts.values() for one in said.values())
+
+    @property
+    def not_found(self) -> list[tuple[str, str]]:
+        """Broken instruments, by what is broken and stage, that met or may yet meet all of their bounds."""
+        return [
+            (what, stage)
+            for stage, broken in self.broken_verdicts.items()
+            for what, said in broken.items()
+            if "not met" not in said.values()
+        ]
 
     def summary(self, manifest: str) -> dict[str, Any]:
         """Return what ``summary.json`` holds; ``manifest`` is the path of what made it."""
@@ -74,7 +94,8 @@ class Certificate:
                     },
                 }
                 for stage, made in self.figures.items()
-            },
+            }
+            | {"answer": self.answer, "met": self.answer == "certified", "broken_found": not self.not_found},
             "manifest": manifest,
         }
 
@@ -102,12 +123,20 @@ def certify(
     wanted = tuple(stage for stage in STAGES if stage in stages)
     keys = {kind: setting_key(kind, wanted) for kind in KINDS}
     batches = [
-        Batch(kind, out / "worlds" / f"{kind}-{keys[kind][:12]}.jsonl", max(round(worlds * share), FEWEST))
+        Batch(
+            kind,
+            out / "worlds" / f"{kind}-{keys[kind][:12]}.jsonl",
+            max(round(worlds * share), min(FEWEST, worlds)),
+        )
         for kind, share in SHARES.items()
     ]
     found = run(batches, wanted, processes or available_cores(), progress or Silent())
     made = certificate(found, wanted, keys)
-    manifest = {"versions": versions(), "worlds": {batch.kind: str(batch.path) for batch in batches}}
+    manifest = {
+        "versions": versions(),
+        "code": made.code,
+        "worlds": {batch.kind: str(batch.path) for batch in batches},
+    }
     write_text(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     write_text(out / "summary.json", json.dumps(made.summary(str(out / "manifest.json")), indent=1) + "\n")
     return made
@@ -126,7 +155,12 @@ def certificate(
         sound,
         {stage: verdicts(made) for stage, made in sound.items()},
         failing,
-        {stage: {what: verdicts(one) for what, one in made.items()} for stage, made in failing.items()},
+        {
+            stage: {what: verdicts(one, broken=True) for what, one in made.items()}
+            for stage, made in failing.items()
+        },
         hashes,
+        code(),
+        libraries(),
         fingerprint("certificate", hashes, counts, tuple(stages)),
     )

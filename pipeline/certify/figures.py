@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from stagelens.pipeline.certify.planting import REASONS
 from stagelens.pipeline.certify.worlds import MODALITIES, Kind
 from stagelens.pipeline.evaluate.proportions import wilson
 
@@ -67,12 +68,17 @@ def figures(found: Mapping[Kind, Sequence[Found]], stage: str) -> dict[str, Figu
         "absent_helps": rate(one["on"]["verdict"] == "helps" for one in null),
         "absent_hurts": rate(one["on"]["verdict"] == "hurts" for one in null),
         "absent_harm": mean(one["on"]["true"] for one in null if "true" in one["on"]),
-        "absent_measured": mean(one["on"]["difference"] for one in null),
+        "absent_measured": mean(one["on"]["difference"] for one in null if "true" in one["on"]),
         "absent_coverage": rate(_covers(one["on"], one["on"]["true"]) for one in null if "true" in one["on"]),
         "coverage_strong": rate(_covers(one, one["true"]) for one in orders),
         "truth_error": mean(one["true_error"] / one["se"] for one in measured if one["se"]),
         "planted_gap": mean(one["true"] / one["pilot"] - 1 for one in _at(planted, 1)),
     }
+    for times, name in ((1, "left"), (2, "left_twice")):
+        for reason in REASONS:
+            made[f"{name}_{reason.replace(' ', '_')}"] = rate(
+                one.get(f"left out {times}") == reason for one in planted
+            )
     if stage == "both":
         stages = [one["stages"] for one in planted]
         made["stage_ordering"] = rate(_right(one) for one in stages if _clear(one))

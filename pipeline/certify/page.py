@@ -20,7 +20,7 @@ NAMES = {
     "false_helps": "false helps",
     "false_hurts": "false hurts",
     "coverage": "coverage",
-    "bias_se": "bias (in standard errors)",
+    "bias_se": "bias of the measurement (in standard errors)",
     "power": "power at detectable",
     "power_twice": "power at twice that",
     "ordering": "order of modalities",
@@ -30,11 +30,17 @@ NAMES = {
     "absent_harm": "its true effect",
     "absent_measured": "its measured effect",
     "absent_coverage": "its coverage",
-    "bias": "bias",
+    "bias": "bias of the measurement",
     "coverage_strong": "coverage, strong effects",
     "truth_error": "Monte-Carlo error of the truth (in standard errors)",
     "planted_gap": "planted effect over detectable, less 1",
-    "exposure_bias": "true under the policy less true under even exposure",
+    "left_too_weak": "left out of power: too weak",
+    "left_too_strong": "left out of power: too strong",
+    "left_no_meeting": "left out of power: no meeting",
+    "left_twice_too_weak": "left out at twice: too weak",
+    "left_twice_too_strong": "left out at twice: too strong",
+    "left_twice_no_meeting": "left out at twice: no meeting",
+    "exposure_bias": "bias of the policy: true under it less true under even exposure",
     "exposure_coverage": "coverage of the truth under even exposure",
 }
 MEANS = {"bias", "bias_se", "absent_harm", "absent_measured", "truth_error", "planted_gap", "exposure_bias"}
@@ -43,11 +49,13 @@ INTRO = """# Certification
 Are the instrument's verdicts right? Many small worlds, whose truth is known, are examined with the instrument that
 studies use: its arms, its fits, its ranks, its judgement. Made again by
 
-    simulate certify --worlds {worlds} --write docs/certification.md
+    {command}
 
 The *true* metric of a fitted system is the mean over users of fresh logs from the same world and policy, its training
 data fixed; here the mean over {draws} fresh logs, none of which the study sees. The *true* difference of two systems is
 what an interval has to cover. Brackets are Wilson's 95 % intervals over worlds (normal ones for means).
+
+Code that the findings follow from: `{code}` (SHA-256 over its files), with {libraries}.
 """
 READING = """
 ## How each figure is made
@@ -55,32 +63,68 @@ READING = """
 - **False helps, false hurts** (null worlds): four row permutations of a text that carries nothing, each against each:
   six comparisons judged as one family. A world counts when any of them is called `helps` (`hurts`).
 - **Nothing on against absent** (null worlds): text that carries nothing, on against absent, a family of its own. It may
-  truly harm, so `hurts` can be right; its true effect and the coverage of it stand beside.
+  truly harm, so `hurts` can be right; its true effect, the measured one over the same worlds (every fourth) and the
+  coverage stand beside.
 - **Coverage, bias** (signal worlds): base + text and base + image against the base, one family; a world counts as
-  covered when both simultaneous intervals hold their truths. Bias is measured less true.
+  covered when both simultaneous intervals hold their truths. *Bias of the measurement* is measured less true, both
+  under the policy that made the logs.
+- **Signal worlds were chosen.** Sizes and laws were set before the long run, after a handful of worlds of each kind
+  were tried: many items, each with few held-out pairs. The interval treats items as a sample, while fresh logs of one
+  world keep its items. With few items whose effects are strong and unlike it is wider than this truth needs: coverage
+  is near 100 % there, which is conservative and not 95 %.
 - **Power** (planted worlds): a system serves a modality's lists to each user with a chance, the base lists otherwise,
   so its true effect is that chance times the full one. A pilot on one fresh log reports what is detectable; the chance
   is set where the true effect is exactly that (within 1 %), or exactly twice what a pilot reports there. The study
-  then judges its own log. Worlds in which no chance from {fewest:.0%} to 100 % will do are left out; that is decided
-  before the study's log is judged.
+  then judges its own log. This pilot is a fresh log of full size of the same fitted systems; the one of
+  `simulate estimate` is a sample of users with systems of its own, and is not examined here. Worlds in which no chance
+  from {fewest:.0%} to 100 % will do, with either modality, are left out and counted: *too weak*, everybody is not
+  enough; *too strong*, fewer would do; *no meeting*, within 1 %. That is decided before the study's log is judged.
 - **Order of modalities, sign of the stage difference** (planted worlds): right when the measured difference has the
   sign of the true one, over worlds whose true gap exceeds what the study calls detectable. The stage difference is
   the one of `simulate attribute`.
-- **Coverage, strong effects** (planted worlds, no bound): the interval treats items as a sample, while fresh logs of
-  one world keep its items. Where effects are strong and differ from item to item, it is wider than this truth needs.
+- **Coverage, strong effects** (planted worlds, no bound): what the choice of the signal worlds leaves out.
 - **Even exposure** (exposed worlds, no bound): users who are shown popular items leave logs that reward popular lists.
-  The same systems, judged by logs in which every item is examined alike, have another worth; the difference is the bias
-  of the policy, which no interval made from its logs can see.
+  The same systems, judged by logs in which every item is examined alike, have another worth; the difference is the
+  *bias of the policy*, which no interval made from its logs can see.
 """
 BREAKING = """
 ## The certificate can fail
 
-The same figures of instruments that are broken on purpose.
+The same figures of instruments that are broken on purpose. One is found out at a stage when the interval of a figure
+leaves its bound out, with however few worlds; the sound instrument needs a quarter of a certificate's worlds to fail.
 
 - **Leaky features**: of two copies of a text that carries nothing, one is shown the held-out pairs in its queries.
 - **Unpaired arms**: each system is judged as if measured on users and items of its own.
 - **No correction for the family**: each comparison of a family is judged as if it were the only one.
 """
+
+LIMITS = """
+## What is not certified
+
+- Training noise: every study here has one seed. How seeds enter an interval is not examined.
+- The defaults of studies: merge weights are equal here, not chosen on valid; the re-ranker is small, and it is
+  measured on the base view, the base's fixed list.
+- `Side` columns, approximate indexes, other channels and re-rankers, and cold or sparse slices.
+- Sizes beyond these small worlds, and real data: worlds obey a law, data need not.
+- What `simulate estimate` foresees.
+"""
+
+
+def lines(made: Certificate) -> list[str]:
+    """Return what the certificate says in two lines: of the instrument, and of those broken on purpose."""
+    stages = ", ".join(TITLES[stage] for stage in made.figures)
+    missed = ", ".join(f"{what} at {TITLES[stage]}" for what, stage in made.not_found)
+    found = f"no (not: {missed})" if missed else "yes"
+    return [
+        f"{made.answer.capitalize()} ({stages}; {made.worlds['null']:,} null worlds).",
+        f"Every broken instrument was found out: {found}.",
+    ]
+
+
+def command(made: Certificate) -> str:
+    """Return the line that makes the page again."""
+    stage = f" --stage {next(iter(made.figures))}" if len(made.figures) == 1 else ""
+    return f"simulate certify{stage} --worlds {made.worlds['null']} --write docs/certification.md"
 
 
 def shown(name: str, figure: Figure) -> str:
@@ -97,9 +141,10 @@ def shown(name: str, figure: Figure) -> str:
 
 
 def show(made: Certificate, console: Console) -> None:
-    """Print a table a stage, then what the broken instruments did."""
+    """Print the answer, a table a stage, then what the broken instruments did."""
     from rich.table import Table
 
+    console.print("\n".join(lines(made)) + "\n", soft_wrap=True, highlight=False, markup=False)
     for stage in made.figures:
         table = Table(title=f"{TITLES[stage]}", title_justify="left", box=None, pad_edge=False)
         for column in ("figure", "found, 95 % interval (worlds)", "bound", "verdict"):
@@ -126,13 +171,16 @@ def text(made: Certificate) -> str:
     from stagelens.pipeline.certify.planting import FEWEST
 
     draws = SETTINGS["signal"].draws
-    parts = [INTRO.format(worlds=made.worlds["null"], draws=draws)]
+    versions = ", ".join(f"{name} {version}" for name, version in made.libraries.items())
+    intro = INTRO.format(command=command(made), draws=draws, code=made.code[:12], libraries=versions)
+    first, second = lines(made)
+    parts = [intro, f"**{first}** {second}"]
     for stage in made.figures:
         rows = [("Figure", "Found", "Bound", "Verdict"), *_rows(made, stage)]
         parts += [f"\n## {TITLES[stage].capitalize()}\n", *_table(rows)]
     parts += [READING.format(fewest=FEWEST), BREAKING]
     rows = [("Broken", "Stage", "Figure", "Found", "Verdict"), *_broken_rows(made)]
-    parts += [*_table(rows), "\n## The worlds\n", *_worlds(made)]
+    parts += [*_table(rows), LIMITS, "\n## The worlds\n", *_worlds(made)]
     return (
         "\n".join(part.rstrip("\n") if part.startswith("|") else part for part in parts).rstrip("\n") + "\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from stagelens.pipeline.experiment.summary import Finished, primary_metric
 from stagelens.pipeline.seeds import generator
 
 Found = dict[str, Any]
+LeftOut = Literal["too weak", "too strong", "no meeting"]
+REASONS: tuple[LeftOut, ...] = ("too strong", "no meeting", "too weak")
+"""Why nothing could be planted; of two modalities the first of these counts."""
 TIMES = (1, 2)
 """Effects of this many times the pilot's ``detectable`` are planted."""
 LOOKS = 12
@@ -61,10 +64,13 @@ def planted(
     found: Found = {}
     for times in TIMES:
         found[f"times {times}"] = None
+        reasons: set[LeftOut] = set()
         for name, other in (names, reversed(names)):
-            shared = _Shared(lab, stage, name, other, number)
+            shared = Shared(lab, stage, name, other, number)
             chance = meeting(full[name], partial(shared.detectable, pilot, "pilot"), times)
-            if chance is not None:
+            if isinstance(chance, str):
+                reasons.add(chance)
+            else:
                 said = shared.judged(lab.observed, "observed", chance)
                 found[f"times {times}"] = {
                     "chance": chance,
@@ -73,18 +79,20 @@ def planted(
                     **{key: said[key] for key in ("difference", "se", "detectable", "verdict")},
                 }
                 break
+        else:
+            found[f"left out {times}"] = next(reason for reason in REASONS if reason in reasons)
     found["unpaired"] = None
     for name, other in (names, reversed(names)):
-        shared = _Shared(lab, stage, name, other, number)
+        shared = Shared(lab, stage, name, other, number)
         chance = meeting(full[name], partial(shared.detectable_unpaired, pilot, "pilot"), 1)
-        if chance is not None:
+        if not isinstance(chance, str):
             found["unpaired"] = {"verdict": shared.unpaired(lab.observed, "observed", chance).verdict}
             break
     return found
 
 
 @dataclass(frozen=True, eq=False)
-class _Shared:
+class Shared:
     """A system that serves a modality's lists to each user with a chance, and the family it is judged in."""
 
     lab: Laboratory
@@ -126,14 +134,14 @@ class _Shared:
         return float(self.judged(log, name, chance)["detectable"])
 
 
-def meeting(full: float, detectable: Callable[[float], float], times: int) -> float | None:
-    """Return the chance at which ``chance * full`` is ``times`` what the pilot calls detectable there.
+def meeting(full: float, detectable: Callable[[float], float], times: int) -> float | LeftOut:
+    """Return the chance at which ``chance * full`` is ``times`` what the pilot calls detectable there, or why none is.
 
-    None where even everybody is not enough, too few are, or the two do not meet within ``NEAR``. Nothing here sees
-    the log that is judged.
+    ``too weak``: even everybody is not enough; ``too strong``: too few are; ``no meeting``: the two do not meet
+    within ``NEAR``. Nothing here sees the log that is judged.
     """
     if not full > times * detectable(1.0):
-        return None
+        return "too weak"
     chance = 1.0
     for _ in range(LOOKS):
         wanted = times * detectable(chance)
@@ -141,8 +149,8 @@ def meeting(full: float, detectable: Callable[[float], float], times: int) -> fl
             return chance
         chance = wanted / full
         if chance < FEWEST:
-            return None
-    return None
+            return "too strong"
+    return "no meeting"
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,14 +31,15 @@ class Batch(NamedTuple):
 
 
 def read(path: Path) -> dict[int, Found]:
-    """Return what a file holds by world; a line that a killed run left unfinished is passed over."""
+    """Return what a file holds by world; a line that is no world, or not all of one, is passed over."""
     worlds: dict[int, Found] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
         try:
             found = json.loads(line)
         except ValueError:
             continue
-        worlds[found["world"]] = found
+        if isinstance(found, dict) and isinstance(found.get("world"), int):
+            worlds[found["world"]] = found
     return worlds
 
 
@@ -99,6 +100,9 @@ def _one_thread() -> None:
 
 def _append(path: Path, found: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = not path.is_file() or not path.stat().st_size or path.read_bytes()[-1:] == b"\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("" if whole else "\n") + json.dumps(found) + "\n")
+    with path.open("a+b") as file:
+        whole = True
+        if file.tell():  # at the end: a killed run may have left a line without one
+            file.seek(-1, 2)
+            whole = file.read(1) == b"\n"
+        file.write((("" if whole else "\n") + json.dumps(found) + "\n").encode())

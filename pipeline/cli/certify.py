@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stagelens.pipeline.cli.options import STAGES, JsonOption, QuietOption, StageOption, one_of
+from stagelens.pipeline.cli.options import STAGES, JsonOption, QuietOption, one_of
 
 EXAMPLES = (
     "\b\nExamples:\n"
@@ -28,7 +28,14 @@ def certify(
             min=1, metavar="N", help="Null worlds; other kinds take a share. [2000]", show_default=False
         ),
     ] = None,
-    stage: StageOption = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="recall|rerank|both",
+            help="Certify one alone; both: end to end. [all three]",
+            show_default=False,
+        ),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Worlds examined at a time. [all cores]", show_default=False),
@@ -66,7 +73,7 @@ def certify(
     with reserved_output(json_), shown(quiet) as progress:
         made = run(
             QUICK if quick else worlds or WORLDS,
-            stages=STAGES if chosen in (None, "both") else (chosen,),  # type: ignore[arg-type]
+            stages=STAGES if chosen is None else (chosen,),  # type: ignore[arg-type]
             processes=processes,
             out=out or Path("runs/certify"),
             progress=progress,

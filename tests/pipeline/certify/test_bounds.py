@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from stagelens.pipeline.certify.bounds import BOUNDS, Bound, verdict, verdicts
+from stagelens.pipeline.certify.bounds import BOUNDS, Bound, answer, verdict, verdicts
 from stagelens.pipeline.certify.certificate import certificate
 from stagelens.pipeline.certify.figures import broken, figures, mean, rate
-from stagelens.pipeline.certify.page import text
+from stagelens.pipeline.certify.instrument import code
+from stagelens.pipeline.certify.page import lines, text
 from stagelens.pipeline.errors import DataError
 from stagelens.pipeline.report.schema import validate
 
@@ -25,11 +26,14 @@ def many(share: float, n: int):
         ("false_helps", many(0.035, 2000), "not met"),
         ("false_helps", many(0.025, 500), "not enough worlds"),
         ("false_helps", many(0.10, 500), "not met"),
+        ("false_helps", many(0.10, 499), "not enough worlds"),  # a quarter of 2000 decides against it
         ("false_helps", many(0.0, 40), "not enough worlds"),
         ("coverage", many(0.95, 1000), "met"),
         ("coverage", many(0.98, 1000), "met"),  # 97 lies within [96.9, 98.7]
         ("coverage", many(0.99, 1000), "not met"),
         ("coverage", many(0.90, 1000), "not met"),
+        ("coverage", many(0.50, 249), "not enough worlds"),
+        ("coverage", many(0.50, 250), "not met"),
         ("coverage", many(0.95, 100), "not enough worlds"),
         ("power", many(0.79, 300), "met"),
         ("power", many(0.87, 300), "not met"),
@@ -55,8 +59,23 @@ def test_means_have_to_lie_inside():
     assert mean([1.0, 2.0, 3.0]) == pytest.approx(
         {"value": 2, "low": 2 - 1.132, "high": 2 + 1.132, "n": 3}, abs=1e-3
     )
+    assert verdict(bound, {"value": 1.0, "low": 0.9, "high": 1.1, "n": 1}) == "not met"
     assert mean([]) == {"value": None, "low": None, "high": None, "n": 0}
     assert mean([4.0])["low"] is None
+
+
+def test_a_broken_instrument_is_found_out_early_and_a_sound_one_is_not_damned_early():
+    assert verdict(NAMES["false_helps"], many(1.0, 4)) == "not enough worlds"
+    assert verdict(NAMES["false_helps"], many(1.0, 4), broken=True) == "not met"
+    assert verdict(NAMES["false_helps"], many(0.0, 4), broken=True) == "not enough worlds"
+    assert verdicts({"coverage": many(0.5, 20)}, broken=True) == {"coverage": "not met"}
+
+
+def test_the_answer_takes_every_verdict():
+    assert answer(["met", "met"]) == "certified"
+    assert answer(["met", "not enough worlds"]) == "not enough worlds"
+    assert answer(["not enough worlds", "not met", "met"]) == "not certified"
+    assert answer([]) == "not enough worlds"
 
 
 def found() -> dict:
@@ -80,9 +99,9 @@ def found() -> dict:
     ]
     planted = [
         {"order": said(0.05, 0.06), "times 1": {**said(0.03, 0.03), "pilot": 0.03}, "times 2": None,
-         "unpaired": {"verdict": "helps"}, "stages": said(0.05, -0.06)},
+         "left out 2": "too strong", "unpaired": {"verdict": "helps"}, "stages": said(0.05, -0.06)},
         {"order": said(0.05, 0.01), "times 1": {**said(0.01, 0.03), "pilot": 0.03}, "times 2": None,
-         "unpaired": None, "stages": said(0.05, 0.06)},
+         "left out 2": "too weak", "unpaired": None, "stages": said(0.05, 0.06)},
     ]  # fmt: skip
     leaky = [said(0.3, 0.0)]
     exposed = [{"text": said(0.05, 0.04, free=0.02), "image": said(0.0, 0.01, free=0.05)}]
@@ -102,6 +121,9 @@ def test_figures_count_what_was_found():
     assert value["bias"] == pytest.approx((0.0 + 0.015) / 2)
     assert value["power"] == 0.5
     assert made["power_twice"]["n"] == 0
+    assert value["left_too_weak"] == 0
+    assert (value["left_twice_too_weak"], value["left_twice_too_strong"]) == (0.5, 0.5)
+    assert value["absent_measured"] == pytest.approx(0.01)
     assert (value["ordering"], made["ordering"]["n"]) == (1, 1)  # the other gap is smaller than detectable
     assert (value["stage_ordering"], made["stage_ordering"]["n"]) == (0.5, 2)
     assert value["absent_helps"] == 0.5
@@ -122,7 +144,16 @@ def test_a_certificate_is_a_page_and_json():
         == 2
     )
     assert made.verdicts["both"] == verdicts(made.figures["both"])
+    said = made.summary("manifest.json")["certification"]
+    assert (said["answer"], said["met"], said["broken_found"]) == ("not enough worlds", False, False)
     page = text(made)
+    first, second = lines(made)
+    assert first == "Not enough worlds (end to end; 2 null worlds)."
+    assert second.startswith("Every broken instrument was found out: no (not: unpaired arms at end to end")
+    assert f"**{first}** {second}" in page
+    assert "    simulate certify --stage both --worlds 2 --write docs/certification.md\n" in page
+    assert code()[:12] in page
+    assert "## What is not certified" in page
     assert "| false helps | 50.0 % [9.5, 90.5] (2) | upper Wilson bound at most 4 % (nominal 2.5 %) |" in page
     assert "| leaky features | end to end | false helps | 100.0 % [20.7, 100.0] (1) | not met |" in page
     assert "- **planted** (2 worlds)." in page

@@ -1,14 +1,22 @@
 """Trials of every kind: what they hold, that they repeat, and known answers where effects are large."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from stagelens.pipeline.certify.planting import FEWEST, NEAR, meeting
+from stagelens.pipeline.certify.instrument import code, sources
+from stagelens.pipeline.certify.laboratory import arm_of, fitted
+from stagelens.pipeline.certify.logs import Logs
+from stagelens.pipeline.certify.planting import FEWEST, NEAR, REASONS, Shared, meeting
 from stagelens.pipeline.certify.pool import Batch, read, run
 from stagelens.pipeline.certify.trials import examine
 from stagelens.pipeline.certify.worlds import KINDS, SETTINGS, setting_key, signals, study, world
+from stagelens.pipeline.data.splits import split
+from stagelens.pipeline.experiment.arms import Builder
 from stagelens.pipeline.progress import Silent
 
 
@@ -53,14 +61,35 @@ def test_a_signal_world_knows_its_truth():
     )
 
 
-def test_a_planted_effect_is_what_the_pilot_calls_detectable():
+def test_a_planted_effect_is_a_chance_of_the_full_one():
+    """The system of coins, measured on logs of its own with coins of their own, against the chance times the full."""
+    made, options = world("planted", 2).truth(2), study("planted", 2)
+    windows = split(made.dataset)
+    builder, logs = Builder(options, made.dataset), Logs.of(made, windows)
+    arms = [arm_of(builder, "recall", name) for name in (None, "text", "image")]
+    base, on = arms[0].key, arms[1].key
+    with fitted(options, made.dataset, windows, arms, [logs.draw(draw) for draw in range(60)]) as lab:
+        full = np.diff(lab.true_values([base, on], lab.draws[:30]).mean(axis=0))[0]
+        shared = Shared(lab, "recall", "text", "image", 2)
+        effects = []
+        for draw, log in enumerate(lab.draws[30:]):
+            coins = lab.with_ranks(replace(arms[1], name="coins"), shared.ranks(f"draw {draw}", 0.3))
+            effects.append(np.diff(coins.true_values([base, ("recall", "catalogue", "coins")], [log])[0])[0])
+    error = np.std(effects, ddof=1) / np.sqrt(len(effects))
+    assert full > 20 * error  # so that another chance would be seen
+    assert np.mean(effects) == pytest.approx(0.3 * full, abs=4 * error)
+
+
+def test_what_is_planted_is_judged_or_left_out_with_a_reason():
     found = examine("planted", 2, ("recall",))["recall"]
-    planted = {times: found[f"times {times}"] for times in (1, 2) if found[f"times {times}"]}
-    assert planted
-    for times, one in planted.items():
-        assert FEWEST <= one["chance"] <= 1
-        assert one["true"] == pytest.approx(times * one["pilot"], rel=NEAR)
-        assert abs(one["difference"] - one["true"]) < 5 * one["se"]
+    assert any(found[f"times {times}"] for times in (1, 2))
+    for times in (1, 2):
+        one = found[f"times {times}"]
+        assert (one is None) == (found.get(f"left out {times}") in REASONS)
+        if one:
+            assert FEWEST <= one["chance"] <= 1
+            assert one["true"] == pytest.approx(times * one["pilot"], rel=NEAR)
+            assert abs(one["difference"] - one["true"]) < 5 * one["se"]
 
 
 def test_the_stage_difference_has_a_truth_of_its_own():
@@ -76,11 +105,13 @@ def test_a_chance_is_found_where_the_effect_meets_what_is_detectable():
     for full, times in ((0.02, 1), (0.02, 2), (0.015, 1)):
         chance = meeting(full, detectable, times)
         if full <= times * 0.01:
-            assert chance is None
+            assert chance == "too weak"
         else:
             assert chance * full == pytest.approx(times * detectable(chance), rel=NEAR)
-    assert meeting(0.009, detectable, 1) is None
-    assert meeting(0.1, detectable, 1) is None  # too few would be served
+    assert meeting(0.009, detectable, 1) == "too weak"
+    assert meeting(0.1, detectable, 1) == "too strong"  # too few would be served
+    steps = iter([0.01, 0.01, *[0.005, 0.01] * 12])
+    assert meeting(0.02, lambda _: next(steps), 1) == "no meeting"
 
 
 def test_worlds_of_a_kind_differ_by_number_alone():
@@ -97,12 +128,47 @@ def test_worlds_of_a_kind_differ_by_number_alone():
     assert len(keys | {setting_key("null", ("both",))}) == len(KINDS) + 1
 
 
+LOADED = """
+import sys
+from stagelens.pipeline.certify.trials import examine
+examine("planted", 0, ("both",))
+for name in sorted(sys.modules):
+    if name.startswith("stagelens.") and sys.modules[name].__file__:
+        print(sys.modules[name].__file__)
+"""
+
+
+def test_the_code_of_a_finding_is_all_that_was_loaded_for_it():
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert len(loaded) > 50
+    assert loaded <= {str(path) for path in sources().values()}
+
+
+def test_other_code_makes_another_key(tmp_path, monkeypatch):
+    before = setting_key("null", ("recall",))
+    changed = tmp_path / "significance.py"
+    name = "pipeline/evaluate/significance.py"
+    changed.write_text(sources()[name].read_text() + "# another instrument\n")
+    files = {**sources(), name: changed}
+    monkeypatch.setattr("stagelens.pipeline.certify.instrument.sources", lambda: files)
+    code.cache_clear()
+    try:
+        assert setting_key("null", ("recall",)) != before
+    finally:
+        monkeypatch.undo()
+        code.cache_clear()
+    assert setting_key("null", ("recall",)) == before
+
+
 def test_a_run_goes_on_where_it_stopped_and_processes_change_nothing(tmp_path):
     path = tmp_path / "deep" / "null.jsonl"
     batch = Batch("null", path, 2)
     first = run([batch], ("recall",), 1, Silent())["null"]
     kept = path.read_text().splitlines()
-    path.write_text(kept[0] + '\n{"world": 1, "ki')  # killed while it wrote the second
+    path.write_text(
+        kept[0] + '\n[1]\n7\n{"kind": "null"}\n{"world": 1, "ki'
+    )  # killed while it wrote the second
     assert set(read(path)) == {0}
     again = run([batch._replace(worlds=3)], ("recall",), 2, Silent())["null"]
     assert [one["world"] for one in again] == [0, 1, 2]
