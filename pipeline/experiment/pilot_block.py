@@ -18,7 +18,8 @@ from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.estimate import Work
 from stagelens.pipeline.experiment.options import Study, read_margin
 from stagelens.pipeline.experiment.pilot import IDENTITY, Pilot, Record
-from stagelens.pipeline.experiment.pilot_costs import Held, peaks, seconds, total
+from stagelens.pipeline.experiment.pilot_costs import Held, peaks, processor_seconds, seconds, total
+from stagelens.pipeline.experiment.pilot_notes import TWICE, notes_of
 from stagelens.pipeline.experiment.pilot_outlook import Noise, Outlook, level_of, levelled
 from stagelens.pipeline.experiment.pilot_sample import FEWEST, active_users
 
@@ -26,8 +27,6 @@ SIZES = (0.25, 0.5, 1, 2, 4, 10)
 """Multiples of the study's users at which the smallest detectable effect is also given."""
 Z90 = 1.64
 """Standard deviations to either side that hold 90 %."""
-DISAGREE = 2.0
-"""Figures that another sample might double or halve are said to be so."""
 Identity = tuple[Any, ...]
 
 
@@ -109,7 +108,11 @@ def estimate_block(asked: Asked, found: Sequence[Pilot], split: Split, loaded_by
         },
         "stages": _stages(asked, runs[-1], foreseen),
         "detectable": rows,
-        "time": {**_plain(total(clock)), "phases": [row.record() for row in clock]},
+        "time": {
+            **_plain(total(clock)),
+            "processor": processor_seconds(spent, work),
+            "phases": [row.record() for row in clock],
+        },
         "memory": {
             "pilot": highest.pilot,
             "expected": highest.expected,
@@ -117,7 +120,7 @@ def estimate_block(asked: Asked, found: Sequence[Pilot], split: Split, loaded_by
             "high": max(row.high for row in memory),
             "phases": [row.record() for row in memory],
         },
-        "notes": _notes(asked, found, rows, split),
+        "notes": notes_of(rows, found[-1], asked.users, asked.active, split),
     }
 
 
@@ -169,7 +172,7 @@ class Foreseen:
             known = apart.setdefault(_spread_class(record), [])
             if record["n"] >= FEWEST and users >= 2 and identity in first and identity in second:
                 known += _squares(first[identity].detectable(users), second[identity].detectable(users))
-        every = [one for known in apart.values() for one in known] or [math.log(DISAGREE) ** 2]
+        every = [one for known in apart.values() for one in known] or [math.log(TWICE) ** 2]
         spread = {place: math.sqrt(statistics.fmean(known or every)) for place, known in apart.items()}
         return cls(union, {place: math.exp(Z90 * one) for place, one in spread.items()})
 
@@ -312,46 +315,6 @@ def _typical(outlooks: Sequence[Outlook]) -> Outlook:
         for name in ("user", "item", "seed", "seed_user", "items")
     }
     return Outlook(Noise(**mean), statistics.median(one.level for one in outlooks), outlooks[0].seeds)
-
-
-# ---------------------------------------------------------------- notes
-
-
-def _notes(asked: Asked, found: Sequence[Pilot], rows: Sequence[Record], split: Split) -> list[str]:
-    """Return what a reader must know to read the figures."""
-    notes = [
-        "Measured on valid users who tuned nothing. Test was neither opened nor counted as opened; of it only the "
-        "number of users is used."
-    ]
-    per_user = [len(window) / max(len(window.users()), 1) for window in (split.valid, split.test)]
-    if max(per_user) > 1.25 * min(per_user):
-        notes.append(
-            f"A user has {per_user[0]:.1f} held-out items in valid and {per_user[1]:.1f} in test: the error of one "
-            "user's difference may be another there."
-        )
-    if found[-1].measured < 0.1 * asked.users:
-        notes.append(
-            f"{found[-1].measured:,} users were measured, the study has {asked.users:,}: what its error owes to items "
-            "is known roughly. A larger --pilot tells more."
-        )
-    shown = [row for row in rows if row["family"] in ("primary", "effects") and row["detectable"]]
-    apart = [row for row in shown if not row["high"] or row["high"] > DISAGREE**2 * row["low"]]
-    if apart:
-        notes.append(
-            f"{len(apart)} of {len(shown)} comparisons: another sample might say twice as much or half. Where merge "
-            "weights or a setting are chosen on valid, another choice is another comparison."
-        )
-    if found[-1].users < 0.6 * asked.active:
-        notes.append(
-            f"The pilot's systems learned from {found[-1].users:,} of {asked.active:,} users. Two systems mostly "
-            "differ less when they learn from more, so its figures rather err on the large side."
-        )
-    same = [row for row in rows if row["family"] in ("primary", "effects") and not row["detectable"]]
-    if same:
-        notes.append(
-            f"{len(same)} comparisons: the systems were equal in the pilot, so nothing can be foreseen."
-        )
-    return notes
 
 
 def _number(value: Any) -> float | None:

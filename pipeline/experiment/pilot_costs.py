@@ -124,6 +124,19 @@ class Forecast:
         return {name: getattr(self, name) for name in ("name", "pilot", "expected", "low", "high")}
 
 
+def processor_seconds(spent: Sequence[Spent], work: Work) -> float:
+    """Return the processor seconds of the study: what does not depend on how busy the machine is."""
+    *_, small, large = spent
+    return math.fsum(_cpu(small, large, work, name) for name in large.cpu_s if name in GROWS_WITH)
+
+
+def _cpu(small: Spent, large: Spent, work: Work, name: str) -> float:
+    grows = GROWS_WITH[name]
+    start = (float(getattr(small.work, grows)), small.cpu_s.get(name, 0.0))
+    end = (float(getattr(large.work, grows)), large.cpu_s[name])
+    return _grown(start, end, float(getattr(work, grows)))
+
+
 def seconds(spent: Sequence[Spent], work: Work) -> list[Forecast]:
     """Return the seconds of every phase of the study.
 
@@ -138,18 +151,10 @@ def seconds(spent: Sequence[Spent], work: Work) -> list[Forecast]:
     *small, large = spent
     slow = [one.slowness for one in spent]
     rows = []
-    for name, grows in GROWS_WITH.items():
+    for name in GROWS_WITH:
         if name not in large.cpu_s:
             continue
-        to = float(getattr(work, grows))
-        ends = [
-            _grown(
-                (float(getattr(one.work, grows)), one.cpu_s.get(name, 0.0)),
-                (float(getattr(large.work, grows)), large.cpu_s[name]),
-                to,
-            )
-            for one in small
-        ]
+        ends = [_cpu(one, large, work, name) for one in small]
         own = large.wall_s[name] / large.cpu_s[name] if large.cpu_s[name] > 0 else large.slowness
         low, high = min(ends) * min(*slow, own), max(ends) * max(*slow, own)
         rows.append(Forecast(name, large.wall_s[name], min(max(ends[-1] * own, low), high), low, high))

@@ -127,7 +127,8 @@ def costs(summary: Record) -> Section | None:
     return Section(
         "Time and memory",
         "pilot: the largest one; study: what is expected, if nothing is in the store yet; between: what the pilots "
-        "allow. Memory: the highest resident in the phase.",
+        f"allow, on a machine as busy as it was; {figures.seconds(time['processor'])} of processor time. Memory: the "
+        "highest resident in the phase.",
         ("phase", "pilot", "study", "between", "memory", "memory between"),
         tuple(rows),
     )
