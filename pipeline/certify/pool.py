@@ -50,7 +50,13 @@ def run(
 
     A world depends on its number alone, so neither the number of processes nor their order changes anything. The
     kinds advance side by side: whatever is there when a run is stopped is a smaller run.
+
+    Raises:
+        OSError: A file cannot be written; nothing was examined then.
     """
+    for batch in batches:  # before anything is examined: a folder that cannot be written is known at once
+        batch.path.parent.mkdir(parents=True, exist_ok=True)
+        batch.path.touch()
     known = {batch.kind: read(batch.path) for batch in batches}
     missing = [
         ((number + 1) / batch.worlds, batch.kind, number)
@@ -99,7 +105,6 @@ def _one_thread() -> None:
 
 
 def _append(path: Path, found: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         whole = True
         if file.tell():  # at the end: a killed run may have left a line without one

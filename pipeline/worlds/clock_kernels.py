@@ -58,7 +58,7 @@ def paces(
     """Set the pace of users ``first`` to ``stop`` so that they take ``wanted`` items by ``end`` on average.
 
     The expected number is concave in the pace and below its tangent at 0, so Newton's method from there climbs
-    to the root and never passes it.
+    to the root and never passes it. NaN where floating point does not get there: all but a few rates are 0.
     """
     panel = traits.shape[0]
     reach = np.empty(panel)
@@ -68,6 +68,9 @@ def paces(
             there = end - max(arrival[i], joined[u])
             reach[i] = weight[i] * there * _accepts(u, i, taste, traits, focus, saturation)
             total += stands_for[i] * reach[i]
+        pace[u] = np.nan
+        if not total > 0.0:
+            continue
         value = wanted[u] / total
         for _ in range(STEPS):
             expected, slope = 0.0, 0.0
@@ -76,9 +79,11 @@ def paces(
                 expected += stands_for[i] * (1.0 - left)
                 slope += stands_for[i] * reach[i] * left
             if expected >= wanted[u] * (1.0 - CLOSE):
+                pace[u] = value
+                break
+            if not slope > 0.0:
                 break
             value += (wanted[u] - expected) / slope
-        pace[u] = value
 
 
 @njit(cache=True, nogil=True)
@@ -123,7 +128,10 @@ def ring(
                 if held[i] == u:
                     continue
                 pair = rate[u] * weight[i] * _accepts(u, i, taste, traits, focus, saturation)
-                moment = max(now, arrival[i]) + rng.standard_exponential() / pair
+                waiting = rng.standard_exponential()
+                if not pair > 0.0:
+                    continue
+                moment = max(now, arrival[i]) + waiting / pair
                 if moment < end:
                     if written < room:
                         item[written], time[written] = i, moment

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stagelens.pipeline.core import Float64, Int32, Int64, Interactions, Lists
+from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.seeds import generator
 from stagelens.pipeline.threads import over_rows
 from stagelens.pipeline.worlds.preference import Preference
@@ -73,6 +74,9 @@ class Clocks:
 
         Catalogues above ``PANEL`` items are represented by a sample of them, so the mean is met up to a few per
         cent; the pace itself is a fixed number of the world and the clocks stay exact.
+
+        Raises:
+            ConfigError: No pace makes so many events: nearly all pairs have a relevance of 0 to a computer.
         """
         from stagelens.pipeline.worlds.clock_kernels import paces
 
@@ -86,6 +90,13 @@ class Clocks:
             paces(first, stop, preference.taste, *sides, joined, events, *scale)
 
         over_rows(len(pace), work, steps=STEPS_OF_A_USER)
+        lost = np.flatnonzero(~np.isfinite(pace))
+        if len(lost):
+            raise ConfigError(
+                f"focus = {preference.focus:g}, popularity or the policy are too sharp: a user who is to take "
+                f"{events[lost[0]]:.3g} items meets too few whose relevance is above 0 to a computer ({len(lost)} of "
+                f"{len(pace)} users). Lower focus, popularity, skew or position, or activity"
+            )
         return cls(preference, exposure, arrival, joined, pace, end, seed)
 
     def ring(self, *path: str | int, begin: float, end: float, taken: Lists | None = None) -> Interactions:

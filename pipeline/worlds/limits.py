@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from stagelens.pipeline.worlds.rendering import check, layout
 
 if TYPE_CHECKING:
     from stagelens.pipeline.worlds.world import World
+
+SPAN = 100.0
+"""Powers of ten between the items that are asked for most and least, at most: floating point ends at 308, and the
+rates of pairs have room to multiply."""
+DAYS = 36_500
+"""Of a world at most: a century, within what clocks in nanoseconds can tell."""
 
 
 def refuse(world: World) -> None:
@@ -16,8 +24,10 @@ def refuse(world: World) -> None:
     Raises:
         ValueError: The first fault found: the field, its value, what is allowed.
     """
+    _finite(world)
     _sizes(world)
     _activity(world)
+    _span(world)
     plan = layout(world.modalities, world.category_share)
     for name, said in world.modalities.items():
         if said["signal"] and not world.visible:
@@ -25,6 +35,28 @@ def refuse(world: World) -> None:
                 f"modalities.{name}.signal = {said['signal']:g}: unseen = 1 leaves content nothing to show; allowed 0"
             )
         check(name, said, plan[name], world.visible, world.category_share)
+
+
+def _finite(world: World) -> None:
+    for field in fields(world):
+        value = getattr(world, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} = {value:g}: allowed finite numbers")
+    if world.days > DAYS:
+        raise ValueError(f"days = {world.days}: allowed 1 to {DAYS}, a century")
+
+
+def _span(world: World) -> None:
+    said = [f"popularity = {world.popularity:g}"]
+    span = world.popularity * math.log10(world.items)
+    if world.exposure == "popularity":
+        span += world.skew * span + world.position * math.log10(world.slate)
+        said += [f"skew = {world.skew:g}", f"position = {world.position:g}"]
+    if not span <= SPAN:
+        raise ValueError(
+            f"{', '.join(said)} with {world.items} items: the least popular item would be taken 10^{span:.0f} times "
+            f"less often than the most popular one, which is 0 to a computer; allowed 10^{SPAN:.0f}. Lower them"
+        )
 
 
 def _sizes(world: World) -> None:

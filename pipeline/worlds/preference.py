@@ -73,7 +73,7 @@ def slate_exposure(ranks: NDArray[np.integer[Any]], drawn: Float64, slate: int, 
     References:
         Richardson, Dominowska & Ragno 2007, doi:10.1145/1242572.1242643 (examination by position alone).
     """
-    from math import comb
+    from scipy.stats import binom
 
     share = drawn / drawn.sum()
     ahead = np.empty_like(share)
@@ -81,7 +81,6 @@ def slate_exposure(ranks: NDArray[np.integer[Any]], drawn: Float64, slate: int, 
     ahead[order] = np.minimum(np.cumsum(share[order]) - share[order], 1.0)
     seen = np.zeros_like(share)
     for others in range(slate):
-        chance = comb(slate - 1, others) * ahead**others * (1 - ahead) ** (slate - 1 - others)
-        seen += chance * (1.0 + others) ** -position
+        seen += binom.pmf(others, slate - 1, ahead) * (1.0 + others) ** -position
     rate: Float64 = share * seen
     return rate / float(rate.mean())

@@ -20,12 +20,14 @@ from stagelens.pipeline.core import (
     Queries,
     TrainingData,
 )
+from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import tie_order
 
 if TYPE_CHECKING:
     from stagelens.recall.interaction.products import Sparse
 
+NEIGHBOURS = 100
 BM25_K1, BM25_B = 1.2, 0.75
 """Saturation and length normalisation of Robertson & Zaragoza 2009."""
 
@@ -44,8 +46,8 @@ class ItemKNN(Recipe):
 
     role: ClassVar[Role] = "channel"
 
-    neighbours: PositiveInt = 100
-    """Neighbours kept of every item."""
+    neighbours: PositiveInt = NEIGHBOURS
+    """Neighbours kept of every item. Of smaller catalogues the default takes all; another number is refused there."""
     shrink: NonNegativeFloat = 50.0
     """Added to the product of the norms: similarities that rest on few users count less."""
     weighting: Literal["none", "tf-idf", "bm25"] = "none"
@@ -54,10 +56,20 @@ class ItemKNN(Recipe):
     """``cosine`` of the items' user columns, or their plain product (``dot``: co-occurrence counts)."""
 
     def fit(self, data: TrainingData, *, seed: int) -> FittedChannel:
-        """Build the neighbour table."""
+        """Build the neighbour table.
+
+        Raises:
+            ConfigError: More neighbours are asked for than an item can have.
+        """
         from stagelens.recall.interaction.products import Sparse, top_products
 
         window = data.interactions
+        most = max(window.n_items - 1, 1)
+        if self.neighbours > most and self.neighbours != NEIGHBOURS:
+            raise ConfigError(
+                f"{self.label}: neighbours = {self.neighbours} of {window.n_items} items: an item has at most {most} "
+                f"neighbours. Set neighbours to {most} or less, or leave it out"
+            )
         by_user = _weighted(window, self.weighting)
         by_item = by_user.T.tocsr()
         norm = np.ones(window.n_items, np.float32)
@@ -70,9 +82,7 @@ class ItemKNN(Recipe):
         # A fixed order, not the seed's: the fit is the same for every seed, and ties do not follow item
         # codes.
         tie = tie_order(0, window.n_items)
-        item, score = top_products(
-            *table, shrink, diagonal, tie, min(self.neighbours, max(window.n_items - 1, 1))
-        )
+        item, score = top_products(*table, shrink, diagonal, tie, min(self.neighbours, most))
         kept = (item >= 0) & (score > 0)
         indptr = np.zeros(window.n_items + 1, np.int64)
         np.cumsum(kept.sum(axis=1), out=indptr[1:])

@@ -1,6 +1,7 @@
 """A permuted modality against another permutation of it: the interval hardly ever leaves 0 out, at any stage.
 
-The worlds and the comparison are those of ``benchmarks/exact_null.py``, which runs a thousand.
+The worlds and the comparison are those of ``benchmarks/exact_null.py``, which runs a thousand. ``simulate certify``
+examines its own null worlds with the studies' instrument; here the parts are put together by hand.
 """
 
 from __future__ import annotations
@@ -29,26 +30,28 @@ def null() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def worlds(null) -> list[dict]:
-    return [null.compare(world) for world in range(3)]
+    return [null.compare(world, stages=("recall", "both")) for world in range(2)]
 
 
-def test_a_handful_of_null_worlds_at_every_stage(null, worlds):
-    for stage in null.STAGES:
+def test_null_worlds_differ_and_are_not_judged_to(null, worlds):
+    for stage in ("recall", "both"):
         assert all(world[stage]["differs"] for world in worlds)  # both copies do change the lists
-        assert sum(world[stage]["p"] < 0.05 for world in worlds) <= 1
-        assert sum(world[stage]["verdict"] not in null.NULL for world in worlds) <= 1
+        assert all(world[stage]["p"] >= 0.001 for world in worlds)
+        assert any(world[stage]["verdict"] in null.NULL for world in worlds)
 
 
 def test_a_world_is_the_same_every_time_and_alone(null, worlds):
-    again = null.compare(1, stages=("both",))
-    assert again["both"] == worlds[1]["both"]
+    again = null.compare(1, stages=("recall",))
+    assert again["recall"] == worlds[1]["recall"]
 
 
+@pytest.mark.slow
 def test_a_dozen_null_worlds_at_recall(null):
     found = [null.compare(world, stages=("recall",))["recall"] for world in range(12)]
     assert sum(one["p"] < 0.05 for one in found) <= 2  # 2 % of nominal 5 % tests would have more
 
 
+@pytest.mark.slow
 def test_the_same_comparison_sees_a_modality_that_is_not_permuted(null):
     found = [null.compare(w, stages=("recall",), names=("text~a", "text"))["recall"] for w in range(12)]
     assert sum(one["verdict"] == "helps" for one in found) >= 4
@@ -56,6 +59,7 @@ def test_the_same_comparison_sees_a_modality_that_is_not_permuted(null):
     assert sum(one["difference"] > 0 for one in found) >= 10
 
 
+@pytest.mark.slow
 def test_weights_chosen_on_valid_are_another_setting(null):
     """The default of studies: channels of noise are mostly refused, and refused ones change nothing."""
     one = null.compare(1, null.Setting(weights="valid"), ("recall",))
@@ -63,9 +67,11 @@ def test_weights_chosen_on_valid_are_another_setting(null):
     assert one["recall"]["p"] == 1 or one["recall"]["differs"]
 
 
-def test_a_run_goes_on_where_it_stopped(null, worlds, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_stopped(null, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(PLACE.parent))  # the process finds the functions by name
     path = tmp_path / "worlds.jsonl"
+    worlds = [null.compare(world) for world in range(3)]
     lines = [json.dumps(world) for world in worlds[:2]]
     path.write_text("\n".join(lines) + '\n{"world": 2, "sett')  # killed while it wrote the third
     assert set(null.read(path, null.Setting())) == {0, 1}

@@ -88,6 +88,16 @@ def test_item_knn_is_what_its_docstring_says(shrink: float, similarity: str) -> 
     assert (np.isnan(score) == (expected == 0)).all()
 
 
+def test_more_neighbours_than_items_are_refused_and_the_default_fits_all() -> None:
+    data = TrainingData(random_window(1, 40, 30, 300))
+    with pytest.raises(ConfigError, match="neighbours = 30 of 30 items: an item has at most 29 neighbours"):
+        ItemKNN(neighbours=30).fit(data, seed=0)
+    whole = ItemKNN(neighbours=29).fit(data, seed=0).save()
+    default = ItemKNN().fit(data, seed=0).save()
+    for name, array in whole.arrays.items():
+        assert array.tobytes() == default.arrays[name].tobytes()
+
+
 def test_item_knn_in_small_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from stagelens.recall.interaction import products
 

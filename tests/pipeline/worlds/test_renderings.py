@@ -9,6 +9,7 @@ from stagelens.pipeline.core import ModalityTable
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.recipe import dump, load
 from stagelens.pipeline.worlds.generate import Generated
+from stagelens.pipeline.worlds.preference import slate_exposure
 from stagelens.pipeline.worlds.world import World
 
 MANY = {"users": 20, "items": 6000, "factors": 6, "categories": 30, "activity": 5.0}
@@ -207,6 +208,14 @@ REFUSED = {
         "modalities": {"text": {"missing": 0.6, "duplicates": 0.4}}
     },
     r"signal = 0\.5: unseen = 1 leaves content nothing to show": {"unseen": 1.0},
+    r"popularity = 30 with 6000 items: .* 10\^113 times less often .* allowed 10\^100": {"popularity": 30},
+    r"popularity = 0\.8, skew = 60, position = 1 with 6000 items: .* 0 to a computer": {
+        "skew": 60,
+        "exposure": "popularity",
+    },
+    r"position = 80 with 6000 items": {"position": 80, "exposure": "popularity"},
+    "focus = inf: allowed finite numbers": {"focus": float("inf")},
+    "days = 40000: allowed 1 to 36500": {"days": 40000},
 }
 
 
@@ -216,6 +225,33 @@ def test_what_cannot_be_is_refused_with_the_reason(reason):
     with pytest.raises(ConfigError, match=reason) as found:
         load(fields)
     assert "ArgsKwargs" not in str(found.value)
+
+
+@pytest.mark.parametrize("focus", [1000, 1e300])
+def test_tastes_too_sharp_for_a_computer_are_refused_with_the_reason(focus):
+    few = World(users=50, items=200, activity=10, categories=5, factors=4, modalities={}, focus=focus)
+    with pytest.raises(
+        ConfigError, match=r"focus = 1.*whose relevance is above 0 to a computer.*Lower focus"
+    ):
+        few.generate(0)
+
+
+def test_relevances_of_zero_do_no_harm_where_enough_others_are_left():
+    sharp = World(users=50, items=200, activity=10, categories=5, factors=4, modalities={}, focus=200)
+    made = sharp.truth(0)
+    relevance = made.relevance(np.arange(50)[:, None], np.arange(200)[None])
+    assert (relevance == 0).any()
+    log = made.dataset.interactions
+    assert len(log) == pytest.approx(500, rel=0.3)
+    assert (relevance[log.user, log.item] > 0).all()
+
+
+def test_slates_of_any_length_have_their_law():
+    ranks, weights = np.arange(400), np.ones(400)
+    rate = slate_exposure(ranks, weights, 2000, 1.0)
+    ahead = ranks / 400  # E[1 / (1 + B)] of a binomial B in closed form; 1 where nothing is ahead
+    closed = (1 - (1 - ahead[1:]) ** 2000) / (2000 * ahead[1:])
+    np.testing.assert_allclose(rate[1:] / rate[0], closed, rtol=1e-9)
 
 
 def test_all_that_fits_is_taken():

@@ -8,6 +8,8 @@ import pytest
 
 from stagelens.pipeline.worlds.presets import presets
 
+MARGIN = 0.02
+"""Of the base: what studies call too small to matter."""
 PLACE = Path(__file__).parents[3] / "benchmarks" / "stage_truth.py"
 
 
@@ -25,9 +27,11 @@ def effects() -> Callable[..., dict[str, float]]:
 def test_the_effect_at_recall_alone(effects):
     found = effects(presets()["recall-only"].truth(), "text", draws=10)
     assert found["worth recall"] > 0.5
-    assert abs(found["worth rerank"]) < 0.015  # of a base of 0.27
+    assert abs(found["worth rerank"]) < MARGIN * found["base rerank"]
     assert found["effect recall"] > 0.1
-    assert abs(found["effect rerank"]) < 0.015
+    assert (
+        abs(found["effect rerank"]) < MARGIN * found["effect both"]
+    )  # with everything off next to nothing is found
 
 
 @pytest.mark.slow
@@ -35,6 +39,6 @@ def test_the_effect_at_rerank_alone(effects):
     found = effects(presets()["rerank-only"].truth(), "text", draws=10)
     assert found["base recall"] == 1
     assert found["worth recall"] == 0
-    assert abs(found["effect recall"]) < 0.01
+    assert abs(found["effect recall"]) < MARGIN * found["base rerank"]
     assert found["worth rerank"] > 0.015
     assert found["effect rerank"] > 0.015
