@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stagelens.pipeline.core import Split
@@ -12,6 +12,7 @@ from stagelens.pipeline.evaluate.cost import Phase
 from stagelens.pipeline.experiment.estimate import Work
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.store import LedgerEntry
+from stagelens.pipeline.workbench import CELLS
 
 FITS = "fits on training windows"
 """What the re-ranker phase spends on fitting recall without a row's own fold or window: grows with interactions."""
@@ -189,13 +190,13 @@ class Held:
             arms: Systems, whose ranks are kept.
             members: Differences in the largest family, which are judged together.
         """
-        block = max(1, min(study.block, 400_000 // study.recall.size))
+        block = max(1, min(study.block, CELLS // study.recall.size))
         ranks = 6.0 * arms * len(study.seeds)
         judged = 8.0 * len(study.seeds) * (members + 2)
         return cls(
             loaded_bytes,
             len(split.test),
-            {"recall fits and lists": study.block, "valid": block, "test": block},
+            {"recall fits and lists": block, "valid": block, "test": block},
             {"test": ranks, "costs": ranks, "importance": ranks, "judge": ranks + judged, "write": ranks},
         )
 
@@ -220,7 +221,24 @@ def peaks(spent: Sequence[Spent], work: Work, held: Held) -> list[Forecast]:
         low, high = sorted((growth / 2, 2 * growth))
         start = float(loaded + works[1])
         rows.append(Forecast(name, float(peak), start + growth, start + low, start + high))
-    return rows
+    return _below_test(rows)
+
+
+def _below_test(rows: Sequence[Forecast]) -> list[Forecast]:
+    """Return valid and lists no higher than test, which ranks more systems: few users tune a pilot, too few to tell."""
+    test = next((row for row in rows if row.name == "test"), None)
+    if test is None:
+        return list(rows)
+    found = []
+    for row in rows:
+        if row.name in ("valid", "recall fits and lists"):
+            ends = {
+                name: min(getattr(row, name), max(getattr(test, name), row.pilot))
+                for name in ("expected", "low", "high")
+            }
+            row = replace(row, **ends)
+        found.append(row)
+    return found
 
 
 def total(rows: Sequence[Forecast]) -> Forecast:

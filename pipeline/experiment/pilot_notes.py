@@ -27,6 +27,11 @@ def notes_of(rows: Sequence[Record], union: Pilot, users: int, active: int, spli
         "Measured on valid users who tuned nothing. Test was neither opened nor counted as opened; of it only the "
         "number of users is used."
     ]
+    if split.kind == "global-time":
+        notes.append(
+            "Test lies later than valid. Systems mostly find less there and so differ less: the figures rather err on "
+            "the large side."
+        )
     per_user = [len(window) / max(len(window.users()), 1) for window in (split.valid, split.test)]
     if max(per_user) > 1.25 * min(per_user):
         notes.append(
@@ -41,7 +46,7 @@ def notes_of(rows: Sequence[Record], union: Pilot, users: int, active: int, spli
     if union.users < 0.6 * active:
         notes.append(
             f"The pilot's systems learned from {union.users:,} of {active:,} users. Two systems mostly differ less "
-            "when they learn from more, so its figures rather err on the large side."
+            "when they learn from more: again rather too large than too small."
         )
     return notes + _of_comparisons(rows)
 

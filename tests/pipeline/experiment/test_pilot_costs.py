@@ -79,6 +79,17 @@ def test_working_memory_grows_up_to_a_block_and_what_is_kept_with_the_pairs():
     assert found["judge"].expected == 1200 + 10 + 2.0 * 300
 
 
+def test_few_tuning_users_do_not_make_valid_dearer_than_test():
+    peaks_of = ({"valid": 40, "test": 100}, {"valid": 60, "test": 100}, {"valid": 90, "test": 110})
+    runs = [
+        replace(spent(scaled(k), {}, peak=peak), loaded_bytes=0, pairs=50 * k)
+        for k, peak in zip((1, 1, 2), peaks_of, strict=True)
+    ]
+    found = by_name(peaks(runs, scaled(20), Held(loaded_bytes=0, pairs=100, most={}, by_pair={})))
+    assert found["test"].expected == 110 + 10 * 18
+    assert found["valid"].expected == found["test"].expected  # on its own line: 90 + 30 * 18
+
+
 def phase(name: str, wall_s: float) -> Phase:
     return Phase(name, wall_s, wall_s / 2, 100)
 

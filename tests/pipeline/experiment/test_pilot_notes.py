@@ -48,6 +48,12 @@ def test_each_doubt_is_said_where_it_holds_and_nowhere_else(said, rows, union, t
         assert any(words in note for note in notes) == (name in said), (name, notes)
 
 
+def test_a_later_test_window_is_said(make_world):
+    for kind, later in (("global-time", True), ("leave-last-out", False)):
+        notes = notes_of([row()], pilot(190, 120), 100, 200, split(make_world(2), kind))
+        assert any("Test lies later than valid" in note for note in notes) == later
+
+
 def test_another_number_of_held_out_items_is_said(make_world):
     windows = split(make_world(2), "leave-last-out")
     assert not any("held-out items" in note for note in notes_of([row()], pilot(190, 120), 100, 200, windows))
