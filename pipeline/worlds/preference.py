@@ -73,7 +73,7 @@ def slate_exposure(ranks: NDArray[np.integer[Any]], drawn: Float64, slate: int, 
     References:
         Richardson, Dominowska & Ragno 2007, doi:10.1145/1242572.1242643 (examination by position alone).
     """
-    from scipy.stats import binom
+    from scipy.special import gammaln, xlog1py, xlogy
 
     share = drawn / drawn.sum()
     ahead = np.empty_like(share)
@@ -81,6 +81,9 @@ def slate_exposure(ranks: NDArray[np.integer[Any]], drawn: Float64, slate: int, 
     ahead[order] = np.minimum(np.cumsum(share[order]) - share[order], 1.0)
     seen = np.zeros_like(share)
     for others in range(slate):
-        seen += binom.pmf(others, slate - 1, ahead) * (1.0 + others) ** -position
+        rest = slate - 1 - others
+        ways = gammaln(slate) - gammaln(others + 1) - gammaln(rest + 1)  # as logs: their number overflows
+        chance = np.exp(ways + xlogy(others, ahead) + xlog1py(rest, -ahead))
+        seen += chance * (1.0 + others) ** -position
     rate: Float64 = share * seen
     return rate / float(rate.mean())
