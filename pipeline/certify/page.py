@@ -102,8 +102,8 @@ LIMITS = """
 ## What is not certified
 
 - Training noise: every study here has one seed. How seeds enter an interval is not examined.
-- The defaults of studies: merge weights are equal here, not chosen on valid; the re-ranker is small, and it is
-  measured on the base view, the base's fixed list.
+- The defaults of studies: merge weights are equal here, not chosen on valid; the re-ranker is small, and
+  at re-rank it is measured on the base view, the base's fixed list, alone.
 - `Side` columns, approximate indexes, other channels and re-rankers, and cold or sparse slices.
 - Sizes beyond these small worlds, and real data: worlds obey a law, data need not.
 - What `simulate estimate` foresees.
@@ -180,7 +180,7 @@ def text(made: Certificate) -> str:
         parts += [f"\n## {TITLES[stage].capitalize()}\n", *_table(rows)]
     parts += [READING.format(fewest=FEWEST), BREAKING]
     rows = [("Broken", "Stage", "Figure", "Found", "Verdict"), *_broken_rows(made)]
-    parts += [*_table(rows), LIMITS, "\n## The worlds\n", *_worlds(made)]
+    parts += [*_table(rows), LIMITS.rstrip("\n"), "\n## The worlds\n", *_worlds(made)]
     return (
         "\n".join(part.rstrip("\n") if part.startswith("|") else part for part in parts).rstrip("\n") + "\n"
     )
