@@ -3,7 +3,8 @@
 A curve's points are estimated on the same users and items, so they move together. Draws keep that: the estimates plus
 their standard errors times t variables, each with its own degrees of freedom, correlated as the estimates are (a
 Gaussian copula with the two-way clustered correlation, seeds included). Errors and degrees of freedom are those of
-``significance``; what differs is only that several figures are read off one draw.
+``significance``; what differs is only that several figures are read off one draw. Users are not resampled: that would
+keep the items and seeds that all of them share, and its errors would not be those of the verdicts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,36 @@ from stagelens.pipeline.evaluate.clusters import Clusters, covariance
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.seeds import generator
 
-Scale = Literal["log", "linear"]
+Scale = Literal["log", "linear", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Where budgets stand, for areas and crossings.
+
+    Attributes:
+        scale: ``log``, ``linear``: of the share kept. ``count``: log(1 + interactions kept of each user or item).
+        degree: Interactions of each user or item with everything kept, on average; for ``count``.
+
+    Example:
+        >>> Axis("count", degree=7.0).places(np.array([1.0, 0.0])).round(3).tolist()
+        [2.079, 0.0]
+    """
+
+    scale: Scale
+    degree: float = 1.0
+
+    def places(self, share: Float64) -> Float64:
+        """Return the places of shares; shares are above 0 on a log scale."""
+        if self.scale == "count":
+            return np.log1p(self.degree * share)
+        return np.log(share) if self.scale == "log" else np.asarray(share, dtype=np.float64)
+
+    def shares(self, place: Float64) -> Float64:
+        """Return the shares that stand at places."""
+        if self.scale == "count":
+            return np.expm1(place) / self.degree
+        return np.exp(place) if self.scale == "log" else place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +103,8 @@ def joint(values: Sequence[Float64], truth: Truth, inside: Sequence[Bool | None]
         ValueError: A shape does not match the truth.
     """
     parts = list(inside or [None] * len(values))
-    known: dict[int, Clusters] = {}
-    clusters = [known.setdefault(id(part), Clusters.of(truth, part)) for part in parts]
+    known = {id(part): Clusters.of(truth, part) for part in {id(part): part for part in parts}.values()}
+    clusters = [known[id(part)] for part in parts]
     estimates = [one.estimate(value.mean(axis=0)) for one, value in zip(clusters, values, strict=True)]
     matrix = covariance(clusters, estimates, values)
     guarded = np.array([one.variance for one in estimates])
@@ -108,20 +138,20 @@ def _scaled(matrix: Float64, variance: Float64) -> Float64:
     return np.asarray(correlation * np.outer(scale, scale))
 
 
-def area_weights(share: Float64, scale: Scale) -> Float64:
+def area_weights(share: Float64, axis: Axis) -> Float64:
     """Return float64 [B]: weights whose sum with a curve is the area under it over its range, its mean height.
 
-    Trapezoids between neighbouring budgets, on the scale named; they sum to 1. Equal where there is no range.
+    Trapezoids between neighbouring budgets, on the axis given; they sum to 1. Equal where there is no range.
 
     Args:
         share: float64 [B], falling; above 0 on a log scale.
-        scale: Of the axis.
+        axis: Where they stand.
 
     Example:
-        >>> area_weights(np.array([1.0, 0.5, 0.0]), "linear").tolist()
+        >>> area_weights(np.array([1.0, 0.5, 0.0]), Axis("linear")).tolist()
         [0.25, 0.5, 0.25]
     """
-    place = places(share, scale)
+    place = axis.places(share)
     width = -np.diff(place)
     if not width.sum() > 0:
         return np.full(len(place), 1.0 / len(place))
@@ -131,31 +161,30 @@ def area_weights(share: Float64, scale: Scale) -> Float64:
     return np.asarray(weights / width.sum())
 
 
-def crossings(share: Float64, lead: Float64, scale: Scale) -> Float64:
+def crossings(share: Float64, lead: Float64, axis: Axis) -> Float64:
     """Return float64 [draws]: the share at which a lead turns from 0 or less to above 0, going down; NaN: nowhere.
 
-    Straight lines between neighbouring budgets on the scale named; the first such turn below everything kept counts.
+    A curve crosses where its lead is below 0 with everything kept and above 0 at the smallest budget; of several such
+    turns the first counts. Straight lines between neighbouring budgets on the axis given.
 
     Args:
         share: float64 [B], falling.
         lead: float64 [draws, B].
-        scale: Of the axis.
+        axis: Where budgets stand.
 
     Example:
-        >>> crossings(np.array([1.0, 0.5, 0.25]), np.array([[-1.0, -0.5, 0.5], [-1, -2, -3]]), "linear").tolist()
-        [0.375, nan]
+        >>> lead = np.array([[-1.0, -0.5, 0.5], [-1, -2, -3], [-1, 1, -1]])
+        >>> crossings(np.array([1.0, 0.5, 0.25]), lead, Axis("linear")).tolist()
+        [0.375, nan, nan]
     """
-    place = places(share, scale)
+    place = axis.places(share)
     turns = (lead[:, :-1] <= 0) & (lead[:, 1:] > 0)
-    row = np.flatnonzero(turns.any(axis=1))
+    row = np.flatnonzero((lead[:, 0] < 0) & (lead[:, -1] > 0))
+    if not len(row):
+        return np.full(len(lead), np.nan)
     first = turns[row].argmax(axis=1)
     before, after = lead[row, first], lead[row, first + 1]
     at = place[first] - before / (after - before) * (place[first + 1] - place[first])
     found = np.full(len(lead), np.nan)
-    found[row] = np.exp(at) if scale == "log" else at
+    found[row] = axis.shares(at)
     return found
-
-
-def places(share: Float64, scale: Scale) -> Float64:
-    """Return the shares on an axis."""
-    return np.log(share) if scale == "log" else np.asarray(share, dtype=np.float64)

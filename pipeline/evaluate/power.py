@@ -25,3 +25,18 @@ def detectable(se: float, df: float, critical: float, power: float = 0.8) -> flo
         0.028
     """
     return float((critical + scipy.special.stdtrit(df, power)) * se)
+
+
+def too_small(verdict: str | None, margin: float | None, detectable: float | None) -> bool:
+    """Say whether a ``cannot tell`` says nothing: an effect as large as the margin would not have shown.
+
+    Without a smallest effect that would have shown, none would have.
+    """
+    if verdict != "cannot tell":
+        return False
+    return detectable is None or (margin is not None and detectable > margin)
+
+
+def in_words(verdict: str | None, margin: float | None, detectable: float | None) -> str | None:
+    """Return a verdict, or ``too small to tell``."""
+    return "too small to tell" if too_small(verdict, margin, detectable) else verdict

@@ -42,6 +42,7 @@ class CandidateSet:
         tied: Mean share of a list with a tied score.
         digest: Hash of all lists; conditional metrics are compared only where it is equal.
         exposure: int64 [I], how often each item stands in the first 10.
+        scored: bool [P]: as ``reachable``, without those that only a fill placed.
     """
 
     ranks: Int32
@@ -54,11 +55,13 @@ class CandidateSet:
     tied: float
     digest: str
     exposure: Int64
+    scored: Bool
 
     def unfilled(self) -> CandidateSet:
-        """Return the set with short lists left short; ``exposure`` and the lists' hash stay."""
+        """Return the set with short lists left short; ``exposure`` and the lists' hash stay those of the filled."""
         ranks = np.where(self.found, self.ranks, 0).astype(np.int32)
-        return replace(self, ranks=ranks, exact=self.exact_found)
+        reachable = self.scored | self.found
+        return replace(self, ranks=ranks, reachable=reachable, exact=self.exact_found, filled=math.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ def recall_key(bench: Workbench, recall: Union, window: Window) -> str:
 
 def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateSet:
     """Measure the candidate sets of a union, through the store."""
-    key = fingerprint("candidate-set", "with found", recall_key(bench, recall, window))
+    key = fingerprint("candidate-set", "with found and scored", recall_key(bench, recall, window))
     saved = bench.store.saved(
         "measured",
         f"candidates of {recall.label} on {window.name}",
@@ -102,6 +105,7 @@ def candidate_set(bench: Workbench, recall: Union, window: Window) -> CandidateS
         float(meta["tied"]),
         str(meta["digest"]),
         arrays["exposure"],
+        arrays["scored"],
     )
 
 
@@ -122,7 +126,8 @@ def _candidate_set(bench: Workbench, recall: Union, window: Window) -> Saved:
             found.append(by_channel)
             task.advance(stop - start)
     arrays: dict[str, Any] = {"ranks": _joined(ranks), "found": _all(found), "exposure": exposure}
-    arrays["reachable"] = bench.reachable(recall, window) | (arrays["ranks"] > 0)
+    arrays["scored"] = bench.reachable(recall, window)
+    arrays["reachable"] = arrays["scored"] | (arrays["ranks"] > 0)
     shares: dict[str, float] = {}
     if not recall.is_exact:
         exact = recall.exact()

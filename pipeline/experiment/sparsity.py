@@ -12,7 +12,8 @@ Comparisons, each family judged together:
   of budgets; and its growth, the area minus the worth with everything kept: is content worth more where data is sparse?
 - ``information``: real minus row-permuted, at every budget;
 - ``loss``: each system against itself with everything kept;
-- ``alone``: the modality alone against the base, whose sign change is the crossing;
+- ``alone``: the modality alone against the first interaction channel of the base alone (against the base where it has
+  none but popularity), whose sign change is the crossing;
 - ``chance``: with cold items, the modality alone against a random order, also on the cold items.
 
 Without a modality the primary family is the base against popularity.
@@ -22,18 +23,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from stagelens.pipeline.compose import Then, Union
 from stagelens.pipeline.core import Dataset, Int64
 from stagelens.pipeline.data.splits import split as make_split
-from stagelens.pipeline.data.thinning import COLD, Budget, thinned
+from stagelens.pipeline.data.thinning import COLD, COUNTED, Budget, thinned
 from stagelens.pipeline.data.withhold import Withhold
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.crossed import CROSSED, TIME
-from stagelens.pipeline.evaluate.curves import area_weights
+from stagelens.pipeline.evaluate.curves import Axis, area_weights
 from stagelens.pipeline.experiment.arms import (
     PERMUTED,
     Arm,
@@ -45,13 +46,17 @@ from stagelens.pipeline.experiment.arms import (
 )
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.sparsity_curves import Curve, Mark, Part, Point, SparsityPlan
-from stagelens.pipeline.experiment.sparsity_options import COUNTED, Policy
+from stagelens.pipeline.experiment.sparsity_options import Policy
 from stagelens.pipeline.experiment.variants import Applied, Variant
 from stagelens.pipeline.recipe import load
 
 Stage = Literal["recall", "both"]
 VIEWS: dict[Stage, Literal["catalogue", "own"]] = {"recall": "catalogue", "both": "own"}
 DEGREES = ("user degree", "item degree")
+UNPERSONAL = ("recall.Popular", "recall.Random")
+"""Channels of the base that have no curve of their own beside the references."""
+OPAQUE = {"recall.FromFile", "recall.FileVectors"}
+"""Recipes whose files no budget thins."""
 
 
 def plan_of_sparsity(study: Study, dataset: Dataset) -> SparsityPlan:
@@ -87,6 +92,16 @@ def _check(study: Study, dataset: Dataset) -> None:
             f"sparsity: how = 'modality' thins a content modality, and modalities = {list(study.modalities)} of "
             f"{dataset.name} names none. Name one, or 'all'."
         )
+    if options.how == "modality" and "from" in options.policies and len(dataset.modalities) < 2:
+        raise ConfigError(
+            f"sparsity: policy 'from' predicts a modality from another one, and {dataset.name} has "
+            f"{', '.join(dataset.modalities)} alone. Leave it out, or add a modality."
+        )
+    if study.measure.copies > 1:
+        raise ConfigError(
+            f"sparsity: measure.copies = {study.measure.copies}: further permuted copies serve the rank test of "
+            "'simulate', and curves have one a budget. Use 1."
+        )
 
 
 class _Planner:
@@ -103,7 +118,7 @@ class _Planner:
         self.marked: list[Mark] = []
         self.points = tuple(self._points())
         self.thinned = ["", *self.variants] if self.variants else None
-        self.scale = self._scale()
+        self.axis = self._axis()
         self.metrics = {"recall": f"recall@{study.recall.size}", "both": "ndcg@10"}
 
     def plan(self) -> SparsityPlan:
@@ -118,7 +133,8 @@ class _Planner:
             self.variants,
             points=self.points,
             curves=tuple(self.curves),
-            scale=self.scale,
+            axis=self.axis,
+            notes=tuple(self._notes()),
             degrees=self.degrees,
             marked=tuple(self.marked),
         )
@@ -152,15 +168,30 @@ class _Planner:
         if self.degrees:
             self.degrees[whole.label] = train.item_degree()
 
-    def _scale(self) -> Literal["log", "linear"]:
+    def _axis(self) -> Axis:
+        """Return where budgets stand; counts as what is kept of each, so that small k have their weight."""
         asked, smallest = self.options.scale, min(point.share for point in self.points)
         if asked == "log" and smallest == 0:
             raise ConfigError(
                 "sparsity.scale = 'log': a budget leaves nothing, which has no place on it; use linear"
             )
         if asked != "auto":
-            return asked
-        return "log" if smallest > 0 else "linear"
+            return Axis(asked)
+        if self.options.how in COUNTED:
+            train = self.split.train
+            degree = train.user_degree() if self.options.how == "per-user" else train.item_degree()
+            return Axis("count", len(train) / max(int((degree > 0).sum()), 1))
+        return Axis("log" if smallest > 0 else "linear")
+
+    def _notes(self) -> Iterator[str]:
+        """Yield what a reader has to know of the base."""
+        for table in self.builder.study.recall.base:
+            uses = {str(table.get("use")), str((table.get("vectors") or {}).get("use"))}
+            for name in sorted(uses & OPAQUE):
+                yield (
+                    f"{name} stands in the base: its file may have been made from interactions that a budget "
+                    "withholds, and then it does not lose them."
+                )
 
     # ------------------------------------------------------------ systems
 
@@ -168,10 +199,10 @@ class _Planner:
         merged, on = self.builder.merged, self.thinned
         self._add(stage, "reference", "random", merged([load({"use": "recall.Random"})]), None)
         self._add(stage, "reference", "popular", merged([load({"use": "recall.Popular"})]), on)
-        if self.options.how == "cold-items" and stage == "recall":
+        if stage == "recall":
             for table in self.builder.study.recall.base:
                 channel = self.builder.part(table, "recall.base", "channel")
-                if table.get("use") != "recall.Popular":
+                if table.get("use") not in UNPERSONAL and not channel.reads:
                     self._add(stage, "channel", channel.label, merged([channel]), on)
         self._add(stage, "base", "base", self._system(stage, ()), on)
         if self.options.how == "modality":
@@ -207,7 +238,7 @@ class _Planner:
             self._add(stage, "on", f"base + {name}", self._system(stage, (m,)), variants, (m,), name)
 
     def _policies(self, m: str) -> Iterator[tuple[Policy, str | None]]:
-        for policy in dict.fromkeys(self.options.policies):
+        for policy in dict.fromkeys(self.options.policies or get_args(Policy)):
             if policy == "from":
                 yield from ((policy, name) for name in sorted(self.dataset.modalities) if name != m)
             else:
@@ -279,12 +310,13 @@ class _Planner:
                 on = next(one for one in curves if (one.part, one.modality) == ("on", curve.modality))
                 yield from _pairs(curve, on, metric, "information", "information")
         for curve in curves:
-            if curve.part not in ("reference", "permuted") and len(set(curve.keys)) > 1:
+            if curve.part != "permuted" and len(set(curve.keys)) > 1:
                 for key in curve.keys[1:]:
                     yield Comparison(curve.keys[0], key, metric, "other", curve.modality, family="loss")
         for curve in curves:
             if curve.part == "alone":
-                yield from _pairs(base, curve, metric, "other", "alone")
+                rival = next((one for one in curves if one.part == "channel"), base)
+                yield from _pairs(rival, curve, metric, "other", "alone")
         if self.options.how == "cold-items":
             yield from self._against_chance(curves, metric)
 
@@ -307,7 +339,7 @@ class _Planner:
             subjects = ("items", "users", str(on.modality).partition(",")[0])
             special = (f"{subject} at {point.label}" for subject in subjects)
             yield Comparison(low, high, metric, "worth", on.modality, slices=(*names, *special))
-        weights = area_weights(np.array([point.share for point in self.points]), self.scale)
+        weights = area_weights(np.array([point.share for point in self.points]), self.axis)
         stage, view, _ = on.keys[0]
         for what, less in (("area", 0.0), ("growth", 1.0)):
             below = [float(weight) for weight in weights]

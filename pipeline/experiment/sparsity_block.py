@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import scipy  # its parts are loaded when first used
 
 from stagelens.pipeline.core import Bool, Float64
-from stagelens.pipeline.evaluate.curves import Joint, area_weights, crossings, joint
+from stagelens.pipeline.evaluate.curves import Joint, area_weights, joint
 from stagelens.pipeline.evaluate.metrics import contributions
 from stagelens.pipeline.evaluate.significance import Interval, interval
 from stagelens.pipeline.evaluate.slices import Slice, slice_contributions
 from stagelens.pipeline.experiment.index_loss import index_block
+from stagelens.pipeline.experiment.sparsity_answer import answer_of, crossing_record
 from stagelens.pipeline.experiment.sparsity_curves import Curve, Mark, SparsityPlan
 from stagelens.pipeline.experiment.summary import Finished, metric_names, primary_metric
 
 Record = dict[str, Any]
 Key = tuple[str, str, str]
-JUDGED = ("difference", "low", "high", "p", "p_adjusted", "margin", "detectable", "verdict", "n")
+JUDGED = ("difference", "low", "high", "p", "p_adjusted", "margin", "detectable", "verdict", "too_small", "n")
 FINAL = ("ndcg@10", "hit@10")
 """Metrics of final lists whose curves are kept."""
-ANSWERS = {
-    "helps": "more than",
-    "hurts": "less than",
-    "no difference": "no more and no less than",
-    "cannot tell": "not tellably more or less than",
-}
 
 
 def sparsity_blocks(finished: Finished) -> dict[str, Any]:
@@ -42,22 +37,28 @@ def sparsity_blocks(finished: Finished) -> dict[str, Any]:
         raise TypeError(f"sparsity_blocks takes a SparsityPlan, not {type(plan).__name__}")
     block = _Block(finished, plan)
     options = finished.study.sparsity
-    worth, area, growth = block.worth(), block.summed("area"), block.summed("growth")
+    worth, area, growth, losses = block.worth(), block.summed("area"), block.summed("growth"), block.losses()
+    primary = (
+        []
+        if worth
+        else [r for r in finished.records if r["family"] == "primary" and r["verdict"] is not None]
+    )
     said = {
-        "answer": _answer(area, growth, block.crossing_of),
+        "answer": answer_of(losses, area, growth, primary),
         "how": options.how,
         "order": options.order,
         "draw": options.draw,
         "tuning": options.tuning,
-        "scale": plan.scale,
+        "scale": plan.axis.scale,
         "budgets": block.budgets(),
         "worth": worth,
         "area": area,
         "growth": growth,
         "crossing": block.crossings(),
-        "loss": block.losses(),
+        "loss": losses,
         "marked": block.marked(),
         "index_by_cold": block.index_by_cold(),
+        "notes": list(plan.notes),
     }
     return {"sparsity": block.points(), "sparsity_study": said, **index_block(finished)}
 
@@ -74,7 +75,6 @@ class _Block:
             for r in finished.records
             if r["slice"] is None and r["verdict"] is not None
         }
-        self.crossing_of: dict[tuple[str | None, str], Record] = {}
 
     def adds(self, key: Key, metric: str | None = None, part: Slice | None = None) -> Float64:
         """Return float64 [S, P]: what every pair adds to an arm's metric."""
@@ -94,7 +94,8 @@ class _Block:
         """Return what every budget leaves."""
         found = []
         for point in self.plan.points:
-            record: Record = {"label": point.label, "budget": point.share}
+            [place] = self.plan.axis.places(np.array([point.share]))
+            record: Record = {"label": point.label, "budget": point.share, "place": float(place)}
             degree = self.plan.degrees.get(point.label)
             if degree is not None:
                 record |= {"interactions": int(degree.sum()), "items": int((degree > 0).sum())}
@@ -143,7 +144,7 @@ class _Block:
     # ------------------------------------------------------------ worth
 
     def worth(self) -> list[Record]:
-        """Return worth and information at every budget, worth over the base, and over what the base lost."""
+        """Return worth and information at every budget, worth over the base, and what is won back."""
         found = []
         for curve in self._on():
             base = self._base(curve)
@@ -173,15 +174,19 @@ class _Block:
         return found
 
     def _won_back(self, base: Curve, on: Curve) -> list[Record | None]:
-        """Return worth over the base's loss at every budget, null unless the loss's interval excludes 0."""
+        """Return worth gained over the base's loss at every budget, null unless the loss's interval excludes 0.
+
+        Gained since everything was kept: what a modality adds there, it adds to a system that has lost nothing.
+        """
         losses = [self.record("loss", base.keys[0], key) for key in base.keys]
         lost = [
             place for place, one in enumerate(losses) if one and one["high"] is not None and one["high"] < 0
         ]
         whole = self.adds(base.keys[0])
+        before = self.adds(on.keys[0]) - whole
         parts = [self.adds(base.keys[place]) for place in lost]
         worth = [self.adds(on.keys[place]) - low for place, low in zip(lost, parts, strict=True)]
-        values, drawn = self._ratios(worth, [whole - low for low in parts])
+        values, drawn = self._ratios([one - before for one in worth], [whole - low for low in parts])
         found: list[Record | None] = [None] * len(base.keys)
         for column, place in enumerate(lost):
             found[place] = self._ends_of(values[column], drawn[:, column])
@@ -201,7 +206,7 @@ class _Block:
         ]
         if None in each:
             return each, None
-        weights = area_weights(self.share, self.plan.scale)
+        weights = area_weights(self.share, self.plan.axis)
         weights[0] -= 1.0
         return each, self._ends_of(float(weights @ values), drawn @ weights)
 
@@ -222,31 +227,26 @@ class _Block:
     # ------------------------------------------------------------ crossing and loss
 
     def crossings(self) -> list[Record]:
-        """Return where each modality alone overtakes the base, with the bootstrap share of curves that cross."""
+        """Return where each modality alone overtakes the first interaction channel alone, then the base."""
         found = []
         for curve in self.plan.curves:
-            if curve.part != "alone":
-                continue
-            base = self._base(curve)
-            values = [self.adds(b) - self.adds(a) for a, b in zip(base.keys, curve.keys, strict=True)]
-            lead = joint(values, self.finished.truth)
-            drawn = crossings(self.share, lead.drawn(self.draws), self.plan.scale)
-            [at] = crossings(self.share, lead.mean[None], self.plan.scale)
-            crossed = drawn[np.isfinite(drawn)]
-            low, high = (
-                np.quantile(crossed, [self.alpha / 2, 1 - self.alpha / 2])
-                if len(crossed)
-                else (math.nan,) * 2
-            )
-            record = self._said(curve, base) | {
-                "budget": _known(at),
-                "low": _known(low),
-                "high": _known(high),
-            }
-            record |= {"share": len(crossed) / len(drawn), "ahead": _ahead(lead.mean), "draws": len(drawn)}
-            self.crossing_of[curve.modality, curve.stage] = record
-            found.append(record)
+            if curve.part == "alone":
+                channel = next(
+                    (c for c in self.plan.curves if (c.stage, c.part) == (curve.stage, "channel")), None
+                )
+                rivals = [rival for rival in (channel, self._base(curve)) if rival is not None]
+                found += [self._crossing(rival, curve) for rival in rivals]
         return found
+
+    def _crossing(self, rival: Curve, curve: Curve) -> Record:
+        values = [self.adds(b) - self.adds(a) for a, b in zip(rival.keys, curve.keys, strict=True)]
+        while len(values) > 1 and not values[-1].any():  # nobody finds anything there
+            values.pop()
+        lead = joint(values, self.finished.truth)
+        share = self.share[: len(values)]
+        return self._said(curve, rival) | crossing_record(
+            share, lead, self.plan.axis, alpha=self.alpha, draws=self.draws
+        )
 
     def losses(self) -> list[Record]:
         """Return every system against itself with everything kept."""
@@ -353,36 +353,6 @@ def _difference(both: Joint, alpha: float) -> Record:
         **{"cold": _known(both.mean[0]), "warm": _known(both.mean[1]), "difference": _known(mean)},
         **{"low": _known(mean - half), "high": _known(mean + half), "n_cold": both.n[0], "n_warm": both.n[1]},
     }
-
-
-def _ahead(lead: Float64) -> str:
-    """Return who leads over the whole range; ``neither`` where the lead changes."""
-    if (lead > 0).all():
-        return "content"
-    return "interaction" if (lead <= 0).all() else "neither"
-
-
-def _answer(
-    area: Sequence[Record], growth: Sequence[Record], crossing: dict[tuple[str | None, str], Record]
-) -> str:
-    """Return a sentence for every modality: is content worth more where interactions are fewer?"""
-    said = []
-    for whole, more in zip(area, growth, strict=True):
-        if whole["difference"] is None:
-            continue
-        who = whole["modality"] or "all content together"
-        said.append(
-            f"{who}, {whole['metric']}: over these budgets worth {whole['difference']:+.4f} on average "
-            f"{_ends(whole)}, {whole['verdict']}; {ANSWERS[more['verdict']]} with everything kept "
-            f"({more['difference']:+.4f} {_ends(more)}, {more['verdict']})."
-        )
-    return " ".join(said)
-
-
-def _ends(row: Record) -> str:
-    if row["low"] is None or row["high"] is None:
-        return "(no interval)"
-    return f"[{row['low']:+.4f}, {row['high']:+.4f}]"
 
 
 def _judged(record: Record | None) -> Record:

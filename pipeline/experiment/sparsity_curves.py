@@ -8,6 +8,7 @@ from typing import Literal
 
 from stagelens.pipeline.core import Bool, Int64, Split
 from stagelens.pipeline.evaluate.crossed import crossed, time_slices
+from stagelens.pipeline.evaluate.curves import Axis
 from stagelens.pipeline.evaluate.slices import Slice
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Plan
@@ -79,17 +80,19 @@ class SparsityPlan(Plan):
     Attributes:
         points: Budgets, everything kept first.
         curves: Systems over the budgets.
-        scale: ``log`` or ``linear``, of the shares kept.
+        axis: Where budgets stand, for areas and crossings.
         degrees: By label: int64 [I], training interactions that are kept of every item; empty where a modality is
             thinned.
         marked: Items and users that budgets mark.
+        notes: For the reader.
     """
 
     points: tuple[Point, ...] = ()
     curves: tuple[Curve, ...] = ()
-    scale: Literal["log", "linear"] = "log"
+    axis: Axis = field(default_factory=lambda: Axis("log"))
     degrees: Mapping[str, Int64] = field(default_factory=dict)
     marked: tuple[Mark, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def curve(self, stage: str, part: Part, modality: str | None = None) -> Curve | None:
         """Return the first curve of a part, None where there is none."""

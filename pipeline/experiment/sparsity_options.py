@@ -8,9 +8,11 @@ from typing import Literal
 import pydantic
 from pydantic import Field
 
+from stagelens.pipeline.data import thinning
+from stagelens.pipeline.data.thinning import COUNTED
 from stagelens.pipeline.experiment.option_table import Options
 
-How = Literal["uniform", "oldest", "newest", "per-user", "per-item", "cold-items", "cold-users", "modality"]
+How = Literal[thinning.How, "modality"]
 Policy = Literal["absent", "mean", "from"]
 
 SHARES = (100.0, 80.0, 60.0, 40.0, 20.0, 10.0, 5.0)
@@ -21,7 +23,6 @@ DEFAULTS: dict[str, tuple[float, ...]] = {
     "cold-users": (100.0, 90.0, 75.0, 50.0),
 }
 """Budgets where none are given; other ways have ``SHARES``."""
-COUNTED = ("per-user", "per-item")
 
 
 class SparsityOptions(Options):
@@ -40,12 +41,12 @@ class SparsityOptions(Options):
     """Moves what is drawn at random; the study seed never does."""
     tuning: Literal["held", "retuned"] = "retuned"
     """retuned: merge weights are chosen at every budget, with equal trials. held: those chosen with everything kept."""
-    policies: tuple[Policy, ...] = Field(("absent", "mean", "from"), min_length=1)
-    """With ``how = "modality"``: what items without a vector get: nothing, the mean, or what every other modality
-    predicts."""
+    policies: tuple[Policy, ...] = ()
+    """With ``how = "modality"`` alone: what items without a vector get: nothing (absent), the mean, or what every other
+    modality predicts (from). Empty: all that the data allows."""
     scale: Literal["auto", "log", "linear"] = "auto"
     """Scale of the share kept, for the area under a curve and for crossings; auto: log, linear where a budget leaves
-    nothing."""
+    nothing; with per-user and per-item the logarithm of 1 + the interactions kept of each."""
 
     @pydantic.model_validator(mode="after")
     def _budgets_are_amounts(self) -> SparsityOptions:
@@ -61,6 +62,11 @@ class SparsityOptions(Options):
             raise ValueError(
                 f"order = {self.order!r} is for k of each and for cold items or users; with how = {self.how!r} "
                 "leave it out"
+            )
+        if self.policies and self.how != "modality":
+            raise ValueError(
+                f"policies say what items without a vector get; with how = {self.how!r} leave them out, or use "
+                "how = 'modality'"
             )
         if self.scale == "log" and 0 in self.budgets:
             raise ValueError("scale = 'log' has no place for budget 0; use scale = 'linear' or leave 0 out")

@@ -14,6 +14,7 @@ from stagelens.pipeline.evaluate.corrections import benjamini_hochberg, holm
 from stagelens.pipeline.evaluate.lists import value_hit
 from stagelens.pipeline.evaluate.losses import CLASSES, Losses, partition
 from stagelens.pipeline.evaluate.metrics import contributions, measure
+from stagelens.pipeline.evaluate.power import too_small
 from stagelens.pipeline.evaluate.resampling import rank_test
 from stagelens.pipeline.evaluate.significance import Interval, Judgement, Paired, interval, judge
 from stagelens.pipeline.evaluate.slices import Slice, slice_contributions, slice_metric
@@ -163,8 +164,11 @@ def _metrics(measured: Measured, truth: Truth, options: MeasureOptions, degree: 
         if mean < worst:  # the least exact of several approximate channels
             found[f"agreement@{min(100, arm.recall.size)}"] = _single(mean, n)
     shown = measured.exposure.astype(np.float64)
-    found["coverage@10"] = _single(float((shown > 0).mean()), n)
-    found["popularity@10"] = _single(float((shown @ degree / np.maximum(shown.sum(axis=1), 1)).mean()), n)
+    coverage, popularity = (shown > 0).mean(), (shown @ degree / np.maximum(shown.sum(axis=1), 1)).mean()
+    if not arm.filled:  # what was counted are the filled lists
+        coverage = popularity = math.nan
+    found["coverage@10"] = _single(float(coverage), n)
+    found["popularity@10"] = _single(float(popularity), n)
     found["filled_share"] = _single(float(np.mean([one.filled for one in measured.sets])), n)
     found["tied_share"] = _single(float(np.mean([one.tied for one in measured.sets])), n)
     return found
@@ -300,6 +304,9 @@ def _records(
             "margin": None if metric else _known(one.margin),
             "detectable": _known(one.detectable),
             "verdict": None if metric else one.verdict,
+            "too_small": None
+            if metric
+            else too_small(one.verdict, _known(one.margin), _known(one.detectable)),
             "se": _known(one.se),
             "df": _known(one.df),
             "p_user": _known(one.p_user),
@@ -324,7 +331,7 @@ SECONDARY = {"recall": "recall@50", "rerank": "hit@10", "both": "hit@10"}
 
 IN_SUMMARY = (
     "baseline system stage metric contrast slice primary n seeds difference low high p p_adjusted margin detectable "
-    "verdict"
+    "verdict too_small"
 ).split()
 
 

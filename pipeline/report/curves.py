@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import log
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,8 @@ def _worth(axis: Any, rows: list[Record], block: Record) -> None:
 
 
 def _x(shares: list[float], block: Record) -> list[float]:
-    return [log(share) for share in shares] if block["scale"] == "log" else list(shares)
+    places = {float(row["budget"]): float(row["place"]) for row in block["budgets"]}
+    return [places[share] for share in shares]
 
 
 def _ticks(axis: Any, block: Record) -> None:

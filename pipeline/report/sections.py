@@ -42,16 +42,25 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
     credit += [sparsity.over_all, sparsity.worth, sparsity.curves, sparsity_groups.marked]
     more += [sparsity.lost, sparsity_groups.for_whom, sparsity_groups.cross, sparsity_groups.index]
     compared: list[Make] = [comparisons.verdicts]
+    thinned = summary.get("sparsity_study")
+    if thinned is not None and not thinned["worth"]:  # without content: what thinning costs is the answer
+        more.remove(sparsity.lost)
+        credit.insert(0, sparsity.lost)
     others = [comparisons.other_intervals, comparisons.slice_verdicts, systems.slices]
     if complete:
         order = [*credit, *more, *compared, *stages, *others, *rest]
     else:  # the tables of these blocks hold the verdicts of their comparisons
         own = summary.get("attribution") or summary.get("integration") or summary.get("sparsity_study")
-        thinned = summary.get("sparsity_study")
         before = [*stages, *rest] if thinned is None else [sparsity_groups.index]
-        before += [sparsity.lost] if thinned is not None and not thinned["worth"] else []
+        if thinned is not None and not thinned["worth"]:
+            before.append(_primary_verdicts)
         order = [*before, *reversed(credit if own else compared)]
     return _present(order, summary)
+
+
+def _primary_verdicts(summary: Record) -> Section | None:
+    rows = [row for row in summary.get("comparisons", ()) if row.get("primary")]
+    return comparisons.verdicts({**summary, "comparisons": rows})
 
 
 def _present(order: list[Make], summary: Record) -> list[Section]:

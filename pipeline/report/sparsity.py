@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from stagelens.pipeline.evaluate.power import in_words
 from stagelens.pipeline.report import figures
 from stagelens.pipeline.report.section import Record, Section
 
@@ -44,7 +45,7 @@ def curves(summary: Record) -> Section | None:
         "Recall over budgets",
         f"Kept: {HOW[block['how']]}; everything first. Test users, split and the seen items that are masked stay the "
         f"same; merge weights {_tuning(block)}. A channel alone is not filled up with popular items. Means over users; "
-        "higher is better; the bars share one scale a stage.",
+        f"higher is better; the bars share one scale a stage.{_notes(block)}",
         ("system", "metric", "curve", *labels),
         tuple(table),
         texts=3,
@@ -79,7 +80,8 @@ def worth(summary: Record) -> Section | None:
         "Worth at every budget",
         "worth: base with the modality minus base, simultaneous 95 % interval over all budgets, areas and growths; "
         "of base: worth over the base at that budget; information: minus the same with shuffled rows, a family of its "
-        "own; won back: worth over what the base lost since everything was kept, shown where that loss is sure; the "
+        "own; won back: worth gained over what the base lost, both since everything was kept, where that loss is "
+        "sure; the "
         "brackets of shares hold 95 % of their draws; positive is better.",
         (
             "system",
@@ -120,17 +122,20 @@ def _worth_line(row: Record) -> str:
 
 
 def over_all(summary: Record) -> Section | None:
-    """Return the area under every worth curve, its growth, and where the modality alone overtakes the base."""
+    """Return the area under every worth curve, its growth, and where the modality alone overtakes interactions."""
     block = _block(summary)
     rows = block.get("area", ())
     if not rows:
         return None
     growth = {(row["system"], row["stage"]): row for row in block["growth"]}
-    crossing = {(row["modality"], row["stage"]): row for row in block["crossing"]}
+    crossing: dict[Any, list[Record]] = {}
+    for row in block["crossing"]:
+        crossing.setdefault((row["system"], row["stage"]), []).append(row)
     table = []
     for row in rows:
         more = growth[row["system"], row["stage"]]
-        cross = _crossing(crossing.get((row["modality"], row["stage"])))
+        alone = str(row["system"]).removeprefix("base + ")
+        cross = "; ".join(_crossing(one) for one in crossing.get((alone, row["stage"]), ())) or figures.DASH
         table.append(
             (
                 *(str(row["system"]), str(row["metric"])),
@@ -149,7 +154,9 @@ def over_all(summary: Record) -> Section | None:
         f"{block['answer']} area: mean worth over the range of budgets ({block['scale']} scale); growth: area minus "
         "the worth with everything kept, above 0: content is worth more where data is sparser; simultaneous 95 % "
         "intervals; of base: the growth of worth as a share of the base, with 95 % of its draws; overtakes: the share "
-        "kept at which the modality alone passes the base, with the share of drawn curves that do.",
+        "kept at which the modality alone passes an interaction channel alone (behind with everything, ahead at the "
+        "smallest budget), 95 % of the places where drawn curves do, and the share of them that do; the base is "
+        "filled with popular items, so content alone seldom passes it.",
         (
             *("system", "metric", "area", "95 % interval", "p adj.", "verdict"),
             *("growth", "95 % interval", "verdict", "of base", "overtakes"),
@@ -166,12 +173,14 @@ def over_all(summary: Record) -> Section | None:
 
 def lost(summary: Record) -> Section | None:
     """Return what every system loses against itself with everything kept."""
-    rows = _block(summary).get("loss", ())
+    block = _block(summary)
+    rows = block.get("loss", ())
     if not rows:
         return None
+    answer = "" if block["worth"] else f"{block['answer']} "
     return Section(
         "What thinning costs",
-        "Each system minus itself with everything kept, a family of its own with simultaneous 95 % intervals; "
+        f"{answer}Each system minus itself with everything kept, a family of its own with simultaneous 95 % intervals; "
         "negative: recall is lost.",
         ("system", "metric", "kept", "difference", "95 % interval", "p adj.", "verdict"),
         tuple(
@@ -192,19 +201,23 @@ def lost(summary: Record) -> Section | None:
 
 def said(row: Record) -> str:
     """Return a verdict in words; what could not have shown an effect of the margin's size is too small to tell."""
-    margin, seen = row.get("margin"), row.get("detectable")
-    if row.get("verdict") == "cannot tell" and margin is not None and seen is not None and seen > margin:
-        return f"too small to tell (would have seen >= {figures.plain(seen)})"
-    return figures.verdict(row)
+    word, seen = row.get("verdict"), row.get("detectable")
+    words = in_words(word, row.get("margin"), seen)
+    if words == word:
+        return figures.verdict(row)
+    return f"{words}" if seen is None else f"{words} (would have seen >= {figures.plain(seen)})"
 
 
-def _crossing(row: Record | None) -> str:
-    if row is None:
-        return figures.DASH
+def _crossing(row: Record) -> str:
+    return f"{row['baseline']} {_place(row)}"
+
+
+def _place(row: Record) -> str:
     share = figures.share(row["share"])
     if row["budget"] is None:
         ahead = {"content": "content is ahead throughout", "interaction": "none in range"}
-        return f"{ahead.get(str(row['ahead']), 'none going down')} ({share} of curves cross)"
+        words = ahead.get(str(row["ahead"]), "not from behind with everything to ahead at the smallest")
+        return f"{words} ({share} of curves cross)"
     low, high = (figures.share(row[end]) for end in ("low", "high"))
     return f"at {figures.share(row['budget'])} [{low}, {high}] ({share} of curves cross)"
 
@@ -227,6 +240,10 @@ def _share(row: Record | None) -> str:
     low, high = row["low"], row["high"]
     ends = "" if low is None or high is None else f" [{figures.share(low)}, {figures.share(high)}]"
     return figures.share(row["share"]) + ends
+
+
+def _notes(block: Record) -> str:
+    return "".join(f" {note}" for note in block.get("notes", ()))
 
 
 def _tuning(block: Record) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from stagelens.pipeline.core import Interactions
 from stagelens.pipeline.evaluate.crossed import CROSSED, TIME, crossed, time_slices
-from stagelens.pipeline.evaluate.curves import area_weights, crossings, joint
+from stagelens.pipeline.evaluate.curves import Axis, area_weights, crossings, joint
+from stagelens.pipeline.evaluate.power import in_words, too_small
 from stagelens.pipeline.evaluate.significance import Paired, judge
 from stagelens.pipeline.evaluate.slices import slices
 from stagelens.pipeline.evaluate.truth import Truth
@@ -82,17 +83,17 @@ def test_what_never_differs_stays_where_it_is(truth):
 
 def test_the_area_is_the_mean_height_of_the_curve():
     share = np.array([1.0, 0.6, 0.1, 0.0])
-    weights = area_weights(share, "linear")
+    weights = area_weights(share, Axis("linear"))
     assert weights.sum() == pytest.approx(1.0)
     assert weights @ share == pytest.approx(0.5)  # of the curve y = x over [0, 1]
     share = np.array([1.0, 0.5, 0.05])
-    weights = area_weights(share, "log")
+    weights = area_weights(share, Axis("log"))
     assert weights @ np.log(share) == pytest.approx(np.log(0.05) / 2)
     assert (weights > 0).all()
 
 
 def test_without_a_range_every_budget_counts_the_same():
-    assert area_weights(np.array([1.0, 1.0]), "log").tolist() == [0.5, 0.5]
+    assert area_weights(np.array([1.0, 1.0]), Axis("log")).tolist() == [0.5, 0.5]
 
 
 def test_crossings_are_found_going_down_and_only_upwards():
@@ -101,17 +102,49 @@ def test_crossings_are_found_going_down_and_only_upwards():
         [
             [-1.0, 1.0, 2.0],  # half way between 1 and .1 on a log scale
             [-2.0, -1.0, 3.0],  # a quarter of the way between .1 and .01
-            [1.0, -1.0, 1.0],  # loses the lead, and gains it again: that gain counts
+            [1.0, -1.0, 1.0],  # ahead with everything kept: nothing is overtaken
+            [-1.0, 1.0, -1.0],  # ahead for a while, not where data is sparsest
+            [0.0, -1.0, 1.0],  # level with everything kept: not behind
+            [-1.0, 1.0, 0.0],
             [1.0, 0.5, 0.1],  # ahead throughout
             [2.0, 1.0, -1.0],  # loses it going down
             [-1.0, 0.0, 0.0],  # level is not ahead
             [-1.0, 0.0, 1.0],
         ]
     )
-    found = crossings(share, lead, "log")
-    expected = [10**-0.5, 10**-1.25, 10**-1.5, np.nan, np.nan, np.nan, 0.1]
+    found = crossings(share, lead, Axis("log"))
+    expected = [10**-0.5, 10**-1.25, *[np.nan] * 7, 0.1]
     np.testing.assert_allclose(found, expected)
-    assert crossings(share[:2], lead[:1, :2], "linear")[0] == pytest.approx(0.55)
+    assert crossings(share[:2], lead[:1, :2], Axis("linear"))[0] == pytest.approx(0.55)
+    half = np.expm1(np.log(11) / 2 + np.log(2) / 2) / 10  # half way between 10 and 1 kept, as log(1 + kept)
+    assert crossings(share[:2], lead[:1, :2], Axis("count", 10.0))[0] == pytest.approx(half)
+    assert np.isnan(crossings(share[:1], lead[:, :1], Axis("log"))).all()
+
+
+def test_counts_give_the_sparse_end_its_weight():
+    kept = np.array([40.0, 10, 5, 3, 2, 1, 0])  # of each user
+    counts, linear = (area_weights(kept / 40, Axis(scale, 40.0)) for scale in ("count", "linear"))
+    assert counts.sum() == pytest.approx(1)
+    assert linear[3:].sum() < 0.11
+    assert counts[3:].sum() > 0.4
+    np.testing.assert_allclose(Axis("count", 40.0).places(kept / 40), np.log(1 + kept))
+    np.testing.assert_allclose(Axis("count", 40.0).shares(np.log(1 + kept)), kept / 40)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "margin", "detectable", "expected"),
+    [
+        ("cannot tell", 0.001, 0.002, True),
+        ("cannot tell", 0.002, 0.001, False),
+        ("cannot tell", 0.001, None, True),
+        ("cannot tell", None, 0.001, False),
+        ("helps", 0.001, 0.002, False),
+        (None, None, None, False),
+    ],
+)
+def test_too_small_is_what_could_not_have_shown_the_margin(verdict, margin, detectable, expected):
+    assert too_small(verdict, margin, detectable) is expected
+    assert in_words(verdict, margin, detectable) == ("too small to tell" if expected else verdict)
 
 
 # ------------------------------------------------------------ slices

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from stagelens.pipeline.cli import sparsity as command
 from stagelens.pipeline.compose import Then
 from stagelens.pipeline.core import ModalityTable
 from stagelens.pipeline.data.thinning import Budget
 from stagelens.pipeline.data.withhold import Withhold
 from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.evaluate.curves import Axis
 from stagelens.pipeline.experiment.arms import Comparison
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.runner import plan_of_stages
 from stagelens.pipeline.experiment.sparsity import plan_of_sparsity
-from stagelens.pipeline.experiment.sparsity_options import SparsityOptions
+from stagelens.pipeline.experiment.sparsity_options import How, Policy, SparsityOptions
 from stagelens.pipeline.experiment.variants import Applied, Variant
+from stagelens.pipeline.report import sparsity as report
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,7 @@ def test_the_same_systems_stand_at_every_budget(plan, make_study, shop):
     systems = {
         "random",
         "popular",
+        "ItemKNN",
         "base",
         "text",
         "image",
@@ -96,11 +101,13 @@ def test_the_primary_family_is_worth_its_area_and_its_growth(plan):
     place = np.log([1, 0.5, 0.05])
     assert weights @ place == pytest.approx(place[-1] / 2)  # trapezoids on a log scale
     np.testing.assert_allclose([w for w, _, _ in growth.terms], weights - [1, 0, 0])
-    assert named(found.comparisons, "loss")[:2] == [
-        ("base at 100 %", "base at 50 %"),
-        ("base at 100 %", "base at 5 %"),
+    loss = named(found.comparisons, "loss")
+    assert loss == [
+        (f"{system} at 100 %", f"{system} at {label}")
+        for system in ("popular", "ItemKNN", "base", "text", "base + text")
+        for label in ("50 %", "5 %")
     ]
-    assert named(found.comparisons, "alone")[1] == ("base at 50 %", "text at 50 %")
+    assert named(found.comparisons, "alone")[1] == ("ItemKNN at 50 %", "text at 50 %")
 
 
 def test_information_is_a_family_of_its_own(plan):
@@ -133,7 +140,26 @@ def test_counts_are_budgets_too(plan, tiny_split):
     assert found.variants["k = 2"].budget == Budget("per-user", 2, "newest")
     assert found.points[2].share == 0
     assert found.points[1].share == pytest.approx(found.degrees["k = 2"].sum() / len(tiny_split.train))
-    assert found.scale == "linear"  # a budget that leaves nothing has no logarithm
+    degree = tiny_split.train.user_degree()
+    assert found.axis == Axis("count", pytest.approx(degree[degree > 0].mean()))
+    places = found.axis.places(np.array([point.share for point in found.points]))
+    assert places[1] == pytest.approx(np.log(1 + found.degrees["k = 2"].sum() / (degree > 0).sum()))
+    assert places[2] == 0.0
+
+
+def test_a_base_of_popularity_alone_is_what_content_is_held_against(plan):
+    found = plan(budgets=[50], study={"modalities": ["text"], "recall.base": [{"use": "recall.Popular"}]})
+    assert not [curve for curve in found.curves if curve.part == "channel"]
+    assert named(found.comparisons, "alone")[1] == ("base at 50 %", "text at 50 %")
+
+
+def test_every_interaction_channel_has_a_curve_and_a_file_a_warning(plan):
+    base = [{"use": "recall.Popular"}, {"use": "recall.ItemKNN"}, {"use": "recall.FromFile", "path": "x.csv"}]
+    found = plan(budgets=[50], study={"modalities": ["text"], "recall.base": base})
+    assert len([curve for curve in found.curves if curve.part == "channel"]) == 2
+    [note] = found.notes
+    assert "recall.FromFile" in note
+    assert plan(budgets=[50]).notes == ()
 
 
 def test_a_thinned_modality_leaves_the_base_alone(plan):
@@ -174,7 +200,7 @@ def test_without_content_the_base_is_compared_with_popularity(plan):
         ("popular at 100 %", "base at 100 %"),
         ("popular at 50 %", "base at 50 %"),
     ]
-    assert {curve.system for curve in found.curves} == {"random", "popular", "base"}
+    assert {curve.system for curve in found.curves} == {"random", "popular", "ItemKNN", "base"}
 
 
 def test_what_shows_nothing_of_budgets_is_refused(plan, shop):
@@ -187,6 +213,15 @@ def test_what_shows_nothing_of_budgets_is_refused(plan, shop):
         plan(budgets=[100])
     with pytest.raises(ConfigError, match=r"'interaction'.*names none"):
         plan(how="modality", study={"modalities": ["interaction"]})
+    alone = replace(shop, modalities={"text": shop.modalities["text"]})
+    with pytest.raises(ConfigError, match=r"'from' predicts.*has text alone"):
+        plan(how="modality", policies=["absent", "from"], dataset=alone)
+    curves = {
+        one.system for one in plan(how="modality", budgets=[50], dataset=alone).curves if one.part == "on"
+    }
+    assert curves == {"base + text", "base + text, mean"}  # by default, what the data allows
+    with pytest.raises(ConfigError, match=r"measure.copies = 3.*Use 1"):
+        plan(study={"measure.copies": 3})
     with pytest.raises(ConfigError, match=r"a budget leaves nothing.*use linear"):
         plan(how="per-user", scale="log")
     with pytest.raises(ConfigError, match=r"neither a clock nor an order"):
@@ -200,7 +235,7 @@ def test_what_shows_nothing_of_budgets_is_refused(plan, shop):
         ({"budgets": [2.5], "how": "per-user"}, "whole numbers k from 0"),
         ({"order": "newest"}, "leave it out"),
         ({"budgets": [0, 50], "scale": "log"}, "no place for budget 0"),
-        ({"policies": []}, "at least 1"),
+        ({"policies": ["mean"]}, "how = 'uniform' leave them out"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, words):
@@ -208,6 +243,13 @@ def test_options_that_cannot_be_meant_are_refused(options, words):
         Study.load(
             None, {"kind": "sparsity", **{f"sparsity.{name}": value for name, value in options.items()}}
         )
+
+
+def test_what_can_be_thinned_is_named_alike_everywhere():
+    ways = get_args(How)
+    assert command.HOW == ways
+    assert tuple(report.HOW) == ways
+    assert command.POLICIES == get_args(Policy)
 
 
 def test_the_defaults_are_those_of_the_study():

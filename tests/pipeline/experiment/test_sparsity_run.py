@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from stagelens.pipeline.core import ModalityTable
+from stagelens.pipeline.compose import Union
+from stagelens.pipeline.core import Dataset, Interactions, ModalityTable
+from stagelens.pipeline.data.thinning import Budget, thinned
 from stagelens.pipeline.data.write import write_dataset
 from stagelens.pipeline.errors import DataError
-from stagelens.pipeline.evaluate.curves import area_weights
+from stagelens.pipeline.evaluate.curves import Axis, area_weights
+from stagelens.pipeline.evaluate.truth import Truth
+from stagelens.pipeline.experiment.measure import candidate_set
 from stagelens.pipeline.experiment.runner import simulate
+from stagelens.pipeline.experiment.sparsity_block import _Block
+from stagelens.pipeline.experiment.sparsity_curves import Curve, Point, SparsityPlan
 from stagelens.pipeline.report.schema import validate
+from stagelens.pipeline.report.sections import sections
+from stagelens.recall import ItemKNN
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 LABELS = ["100 %", "50 %", "10 %"]
@@ -66,7 +75,7 @@ def points(summary, system, metric="recall@20"):
 
 def test_the_summary_fits_its_schema_and_has_every_system_at_every_budget(whole):
     validate(whole.summary)
-    systems = {"random", "popular", "base", "text", "base + text", "base + text (permuted)"}
+    systems = {"random", "popular", "ItemKNN", "base", "text", "base + text", "base + text (permuted)"}
     assert {p["system"] for p in whole.summary["sparsity"]} == systems
     for system in systems:
         for metric in ("recall@5", "recall@10", "recall@20"):
@@ -91,7 +100,7 @@ def test_curves_are_paired_by_user(whole):
     frame = pd.read_parquet(whole.folder / "measurements.parquet")
     frame = frame[(frame.metric == "recall") & (frame.k == 20) & (frame.seed == 1)]
     users = [part.user_id.tolist() for _, part in frame.groupby("system", observed=True)]
-    assert len(users) == 1 + 5 * 3  # random once
+    assert len(users) == 1 + 6 * 3  # random once
     assert all(one == users[0] for one in users)
 
 
@@ -133,7 +142,7 @@ def test_another_block_size_gives_the_same_bytes(run, make_study, folder, tmp_pa
 def test_the_area_and_the_growth_are_sums_of_worth(whole):
     block = whole.summary["sparsity_study"]
     worth = np.array([row["difference"] for row in block["worth"]])
-    weights = area_weights(np.array([1.0, 0.5, 0.1]), block["scale"])
+    weights = area_weights(np.array([1.0, 0.5, 0.1]), Axis(block["scale"]))
     assert block["area"][0]["difference"] == pytest.approx(float(weights @ worth), rel=1e-9)
     assert block["growth"][0]["difference"] == pytest.approx(float(weights @ worth - worth[0]), rel=1e-9)
     margins = np.array([row["margin"] for row in block["worth"]])
@@ -152,7 +161,7 @@ def test_worth_is_the_distance_of_two_curves(whole):
 
 
 def test_the_paired_band_is_about_the_fall_since_everything_was_kept(whole):
-    for system in ("base", "text", "base + text"):
+    for system in ("popular", "ItemKNN", "base", "text", "base + text"):
         first, *rest = points(whole.summary, system)
         assert first["paired_low"] == first["mean"] == first["paired_high"]
         losses = [r for r in whole.summary["sparsity_study"]["loss"] if r["system"] == system]
@@ -164,7 +173,7 @@ def test_the_paired_band_is_about_the_fall_since_everything_was_kept(whole):
 def test_what_is_won_back_is_worth_over_a_loss_that_is_sure(whole):
     block = whole.summary["sparsity_study"]
     losses = {row["label"]: row for row in block["loss"] if row["system"] == "base"}
-    said = 0
+    said, before = 0, block["worth"][0]["difference"]
     for row in block["worth"]:
         loss = losses.get(row["label"])
         if loss is None or loss["high"] >= 0:
@@ -172,9 +181,37 @@ def test_what_is_won_back_is_worth_over_a_loss_that_is_sure(whole):
         else:
             said += 1
             back = row["won_back"]
-            assert back["share"] == pytest.approx(row["difference"] / -loss["difference"], rel=1e-9)
+            assert back["share"] == pytest.approx(
+                (row["difference"] - before) / -loss["difference"], rel=1e-9
+            )
             assert back["low"] <= back["share"] <= back["high"]
     assert said  # this world loses much at 10 %
+
+
+def test_worth_that_was_there_before_wins_nothing_back():
+    rng = np.random.default_rng(0)
+    target = Interactions.of(rng.integers(0, 60, 300), rng.integers(0, 80, 300), n_users=60, n_items=80)
+    truth = Truth.of(target)
+    keys = {
+        name: tuple(("recall", "catalogue", f"{name} at {at}") for at in (1, 0)) for name in ("base", "on")
+    }
+    curves = {name: Curve(name, "recall", "base", None, own) for name, own in keys.items()}
+    one = (rng.random((1, truth.pairs)) < 0.8) / truth.count[truth.pair_row]
+    worth = rng.random((1, truth.pairs)) / truth.count[truth.pair_row]
+    tables = {keys["base"][0]: one, keys["base"][1]: 0.5 * one}
+    lost = {"family": "loss", "stage": "recall", "baseline": "base at 1", "system": "base at 0"}
+    lost |= {"slice": None, "verdict": "hurts", "high": -0.1}
+    measure = SimpleNamespace(alpha=0.05, draws=999)
+    finished = SimpleNamespace(records=[lost], truth=truth, study=SimpleNamespace(measure=measure))
+    block = _Block(finished, SparsityPlan((), (), (), points=(Point("1", 1.0), Point("0", 0.1))))
+    block.adds = lambda key: tables[key]
+    for gained, share in ((0.0, 0.0), (0.25, 0.5)):
+        tables[keys["on"][0]] = one + worth
+        tables[keys["on"][1]] = 0.5 * one + worth + gained * one
+        first, back = block._won_back(curves["base"], curves["on"])
+        assert first is None
+        assert back["share"] == pytest.approx(share, abs=1e-12)
+        assert back["low"] <= back["high"] <= back["low"] + 1e-6
 
 
 def test_relative_worth_is_worth_over_the_base(whole):
@@ -186,7 +223,7 @@ def test_relative_worth_is_worth_over_the_base(whole):
         assert back["share"] == pytest.approx(row["difference"] / low, rel=1e-9)
         assert back["low"] <= back["share"] <= back["high"]
         shares.append(back["share"])
-    weights = area_weights(np.array([1.0, 0.5, 0.1]), block["scale"])
+    weights = area_weights(np.array([1.0, 0.5, 0.1]), Axis(block["scale"]))
     growth = block["growth"][0]["relative"]
     assert growth["share"] == pytest.approx(float(weights @ shares) - shares[0], rel=1e-9)
     assert growth["low"] < growth["share"] < growth["high"]
@@ -234,14 +271,81 @@ def test_held_weights_are_those_of_everything_kept(run):
     assert held.summary["fingerprint"] != retuned.summary["fingerprint"]
 
 
-def test_a_channel_alone_is_not_filled_with_popular_items(run, make_bench, tiny):
+def test_a_channel_alone_is_not_filled_with_popular_items(run):
     alone = run(budgets=[1])
-    found = {s["system"]: s["metrics"]["recall@20"]["mean"] for s in alone.summary["systems"]}
-    assert found["text at 1 %"] < 0.5 * found["popular at 1 %"]  # hardly anybody has a history left
-    assert found["base at 1 %"] >= 0.8 * found["popular at 1 %"]
+    found = {s["system"]: s for s in alone.summary["systems"]}
+    recall = {name: one["metrics"]["recall@20"]["mean"] for name, one in found.items()}
+    left = alone.manifest["budgets"]["1 %"]["interactions"]
+    for system in ("text at 1 %", "ItemKNN at 1 %"):
+        # whoever has no history left is returned nothing
+        assert recall[system] <= left / found[system]["metrics"]["recall@20"]["n"]
+        for metric in ("coverage@10", "popularity@10", "filled_share"):
+            assert found[system]["metrics"][metric]["mean"] is None  # of filled lists, which are not measured
+    assert found["base at 1 %"]["metrics"]["filled_share"]["mean"] > 0.0
+    assert recall["base at 1 %"] >= 0.8 * recall["popular at 1 %"]
+
+
+def test_what_a_fill_placed_was_not_within_reach_of_a_channel(make_bench, tiny, tiny_split):
+    kept = thinned(tiny_split, Budget("uniform", 0.05))
+    bench = make_bench(tiny, kept)
+    union = Union(parts=(ItemKNN(),), size=20)
+    filled = candidate_set(bench, union, bench.windows.test)
+    short = filled.unfilled()
+    placed = (filled.ranks > 0) & ~filled.found
+    assert placed.any()
+    assert filled.reachable[placed].all()
+    assert not short.reachable[placed & ~filled.scored].any()
+    assert (placed & ~filled.scored).any()
+    assert (short.reachable >= (short.ranks > 0)).all()
 
 
 # ------------------------------------------------------------ ways to thin
+
+
+def test_content_overtakes_neighbours_between_two_budgets(run, tmp_path):
+    """Neighbours find nearly everything where data is dense, and nothing where it is sparse; texts tell the group."""
+    groups, users, items = 6, 240, 180
+    rng = np.random.default_rng(0)
+    user = np.repeat(np.arange(users), 16)
+    liked = 1 / np.arange(1, items // groups + 1)
+    item = rng.choice(items // groups, p=liked / liked.sum(), size=len(user)) * groups + user % groups
+    item = np.where(rng.random(len(user)) < 0.9, item, rng.integers(0, items, len(user)))
+    log = Interactions.of(user, item, n_users=users, n_items=items)
+    told = np.eye(groups)[np.arange(items) % groups] + 0.5 * rng.standard_normal((items, groups))
+    text = {"text": ModalityTable.of("text", told.astype(np.float32))}
+    names = np.arange(users).astype(str)
+    data = Dataset("groups", log, np.full(len(log), -1, np.int8), "none", names, names[:items], text)
+    write_dataset(data, tmp_path / "groups")
+    found = run(budgets=[50, 20, 5], **{"data.path": str(tmp_path / "groups")})
+    validate(found.summary)
+    neighbours, alone = ([p["mean"] for p in points(found.summary, name)] for name in ("ItemKNN", "text"))
+    assert neighbours[1] > alone[1] + 0.1
+    assert neighbours[2] < alone[2] - 0.1
+    assert neighbours[3] == 0.0 or neighbours[3] < 0.05  # what they return, without popular items
+    channel, base = found.summary["sparsity_study"]["crossing"]
+    assert (channel["baseline"], base["baseline"]) == ("ItemKNN", "base")
+    assert 0.2 < channel["low"] < channel["budget"] < channel["high"] < 0.5
+    assert channel["share"] > 0.99
+    assert base["budget"] is base["low"] is base["high"] is None  # popularity fills the base
+    assert base["share"] < 0.5
+    answer = found.summary["sparsity_study"]["answer"]
+    assert answer.startswith("The base against itself with everything kept, recall@20: 50 % -0.1")
+
+
+def test_without_content_the_answer_is_what_thinning_costs(run):
+    found = run(modalities=["interaction"], budgets=[10])
+    validate(found.summary)
+    block = found.summary["sparsity_study"]
+    assert block["answer"].startswith("The base against itself with everything kept, recall@20: 10 % -0.")
+    assert "(hurts)" in block["answer"]
+    assert "base at 10 % against popular at 10 %, recall@20: " in block["answer"]
+    titles = [one.title for one in sections(found.summary)]
+    assert titles[-1] == "What thinning costs"
+    assert "Verdicts" in titles
+    [verdicts] = [one for one in sections(found.summary) if one.title == "Verdicts"]
+    assert [row[0] for row in verdicts.rows] == ["base at 100 %", "base at 10 %"]
+    first = sections(found.summary, complete=True)[0]
+    assert first.explain.startswith(block["answer"])
 
 
 def test_cold_items_are_found_by_content_alone(run):
@@ -279,7 +383,7 @@ def test_nothing_kept_is_a_result(run, options):
     found = run(**options, **{"measure.information": True})
     validate(found.summary)
     block = found.summary["sparsity_study"]
-    assert block["scale"] == "linear"
+    assert block["scale"] == ("count" if "how" in options else "linear")
     assert block["budgets"][-1]["interactions"] == 0
     last = {
         p["system"]: p["mean"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -23,7 +25,8 @@ def judged(difference: float, half: float = 0.002, **more: Any) -> dict[str, Any
     low, high = difference - half, difference + half
     verdict = "helps" if low > 0 else "hurts" if high < 0 else "cannot tell"
     row = {"difference": difference, "low": low, "high": high, "p": 0.01, "p_adjusted": 0.02, "margin": 0.001}
-    return {**row, "detectable": 0.003, "verdict": verdict, "n": 900, **more}
+    row |= {"detectable": 0.003, "verdict": verdict, "too_small": verdict == "cannot tell", "n": 900}
+    return {**row, **more}
 
 
 WHO = {
@@ -56,7 +59,8 @@ def thinned(study_summary: dict[str, Any]) -> dict[str, Any]:
         **{"answer": "Text is worth more | here.", "how": "uniform", "order": "random", "draw": 0},
         **{"tuning": "retuned", "scale": "log"},
         "budgets": [
-            {"label": label, "budget": share, "interactions": 9, "items": 3} for label, share in LABELS
+            {"label": label, "budget": share, "place": math.log(share), "interactions": 9, "items": 3}
+            for label, share in LABELS
         ],
         "worth": [
             {
@@ -180,19 +184,25 @@ def test_worth_has_what_is_won_back_and_says_what_is_too_small_to_tell(thinned):
     assert growth[9] == "7.0 % [1.0 %, 20.0 %]"
     told = judged(0.0, verdict="cannot tell", detectable=0.0009)
     assert sparsity.said(told) == "cannot tell (would have seen >= 0.0009)"
+    assert sparsity.said({**told, "detectable": None}) == "too small to tell"
 
 
 def test_crossings_are_told_with_their_share_of_curves(thinned):
     title = "Is content worth more where data is sparse?"
-    assert section(thinned, title).rows[0][-1] == "at 31.0 % [20.0 %, 50.0 %] (75.0 % of curves cross)"
+    assert section(thinned, title).rows[0][-1] == "base at 31.0 % [20.0 %, 50.0 %] (75.0 % of curves cross)"
+    block = thinned["sparsity_study"]
+    block["crossing"].insert(0, {**block["crossing"][0], "baseline": "ItemKNN", "budget": 0.6})
+    told = section(thinned, title).rows[0][-1]
+    assert told.startswith("ItemKNN at 60.0 % [20.0 %, 50.0 %] (75.0 % of curves cross); base at 31.0 %")
+    del block["crossing"][0]
     nowhere = {"budget": None, "low": None, "high": None, "share": 0.01}
     for ahead, words in (
         ("interaction", "none in range"),
         ("content", "content is ahead throughout"),
-        ("neither", "none going down"),
+        ("neither", "not from behind with everything to ahead at the smallest"),
     ):
         thinned["sparsity_study"]["crossing"][0] |= {**nowhere, "ahead": ahead}
-        assert section(thinned, title).rows[0][-1] == f"{words} (1.0 % of curves cross)"
+        assert section(thinned, title).rows[0][-1] == f"base {words} (1.0 % of curves cross)"
 
 
 def test_groups_and_their_cross_have_tables(thinned):
@@ -237,7 +247,22 @@ def test_gaps_are_drawn_as_gaps(thinned, tmp_path):
     pytest.importorskip("matplotlib", reason="extra 'plots' is not installed")
     thinned["sparsity"][0] |= {"mean": None, "paired_low": None, "paired_high": None}
     thinned["sparsity_study"]["worth"][0] |= {"low": None, "high": None, "margin": None}
-    assert curves.write(tmp_path, thinned)
+    curves.write(tmp_path, thinned)
+    with_gap = (tmp_path / "curves.svg").read_text()
+    figure = curves._drawn(thinned, thinned["sparsity_study"])
+    upper, lower = figure.axes
+    assert np.isnan(upper.lines[0].get_ydata()).tolist() == [True, False]
+    assert upper.lines[0].get_xdata().tolist() == [0.0, math.log(0.2)]
+    assert "nan" not in with_gap
+    assert lower.containers  # the other points of the worth curve stay
+
+
+def test_notes_of_the_study_stand_above_the_curves(thinned):
+    thinned["sparsity_study"]["notes"] = ["recall.FromFile stands in the base: look out."]
+    validate(thinned)
+    assert section(thinned, "Recall over budgets").explain.endswith(
+        " recall.FromFile stands in the base: look out."
+    )
 
 
 def test_another_study_draws_nothing(study_summary, tmp_path):
