@@ -165,6 +165,8 @@ def test_no_modality_and_too_many(make_study, make_world):
     bare = make_world(2, users=60, modalities={})
     with pytest.raises(ConfigError, match="--factor interaction"):
         plan(make_study, bare)
-    many = make_world(2, users=60, modalities={f"m{place}": {"width": 4} for place in range(5)})
+    many = make_world(
+        2, users=60, modalities={f"m{place}": {"width": 4, "signal": 0.2} for place in range(5)}
+    )
     with pytest.raises(ConfigError, match=r"1,024 cells.*--modality"):
         plan(make_study, many)

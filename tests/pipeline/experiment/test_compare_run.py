@@ -26,7 +26,10 @@ ALL = ("fit-on-valid", "select-on-test", "unnormalised-ndcg", "mask")
 @pytest.fixture(scope="module")
 def folder(make_world, tmp_path_factory):
     place = tmp_path_factory.mktemp("compare") / "shop"
-    widths = {"text": {"width": 8, "signal": 0.8}, "image": {"width": 6, "signal": 0.5}}
+    widths = {
+        "text": {"width": 8, "signal": 0.8, "redundancy": 0.5},
+        "image": {"width": 6, "signal": 0.5, "redundancy": 0.8},
+    }
     write_dataset(make_world(3, users=160, modalities=widths), place)
     return place
 

@@ -106,7 +106,9 @@ def test_dropped_is_absent_at_its_stage(make_study, shop):
 
 
 def test_used_alone_is_everything_else_treated(make_study, make_world):
-    three = make_world(3, users=60, modalities={name: {"width": 4} for name in ("audio", "image", "text")})
+    three = make_world(
+        3, users=60, modalities={name: {"width": 4, "signal": 0.3} for name in ("audio", "image", "text")}
+    )
     options = {"treatments": [ZERO], "stages": ["both"], "drop": False}
     alone = plan(make_study, three, settings=["alone"], **options)
     assert set(alone.variants) == {"all but audio zero", "all but image zero", "all but text zero"}
