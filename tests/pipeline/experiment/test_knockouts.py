@@ -26,9 +26,9 @@ PERMUTE = {"use": "pipeline.PermuteRows"}
 
 @pytest.fixture(scope="module")
 def shop(make_world):
-    return make_world(
-        2, users=120, modalities={"text": {"width": 8, "signal": 0.8}, "image": {"width": 8, "missing": 0.2}}
-    )
+    text = {"width": 8, "signal": 0.8, "redundancy": 0.5}
+    image = {"width": 8, "missing": 0.2, "redundancy": 0.8}
+    return make_world(2, users=120, modalities={"text": text, "image": image})
 
 
 def plan(make_study, shop, study=(), **options):
