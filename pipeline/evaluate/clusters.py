@@ -28,6 +28,7 @@ class Estimate:
         item_shift: float64 [I']: the same for each item code.
         excess: V_item - V_pair, which does not fall with users who choose among the same items; below 0 where
             items vary less than chance.
+        excess_se: Standard deviation of ``excess`` where nothing is owed to items.
         effective_items: G*, the effective number of items; NaN like the variance.
     """
 
@@ -40,6 +41,7 @@ class Estimate:
     user_shift: Float64
     item_shift: Float64
     excess: float
+    excess_se: float
     effective_items: float
 
 
@@ -129,13 +131,16 @@ class Clusters:
         if self.users < 2 or self.items < 2:
             nan = float("nan")
             shifts = (user_total, user_shift, item_shift)
-            return Estimate(mean, self.users, nan, variance_user, nan, *shifts, nan, nan)
+            return Estimate(mean, self.users, nan, variance_user, nan, *shifts, nan, nan, nan)
         excess = float(np.sum(item_shift**2)) - float(np.sum(self.pair_shift(z) ** 2))
+        lone = _shift(z, self.item_share[self.item], self.items) ** 2  # of a pair that is its item's only one
+        chance = float(np.sum(_sums(self.item, lone, 1) ** 2)) - float(np.sum(lone**2))
         effective = max(2.0, 1.0 / float(np.sum(self.item_share**2)))
         variance = variance_user + max(0.0, excess)
         df = two_way_df(variance_user, excess, self.users, effective)
         shifts = (user_total, user_shift, item_shift)
-        return Estimate(mean, self.users, variance, variance_user, df, *shifts, excess, effective)
+        excess_se = float(np.sqrt(max(0.0, 2.0 * chance)))
+        return Estimate(mean, self.users, variance, variance_user, df, *shifts, excess, excess_se, effective)
 
 
 def covariance(

@@ -53,6 +53,7 @@ class Sources:
         users: Falls with the number of users, as 1/n.
         items: Does not fall with users who choose among the same items. Unguarded: below 0 where items vary less
             than chance; the standard error counts it as 0 then.
+        items_se: Standard deviation of ``items`` where nothing is owed to them: so much it shows by chance.
         seeds: Variance of the seeds' means over S; 0 with one seed.
         seeds_users: The part of ``seeds`` that falls with the number of users, because a training treats single
             users otherwise and not all alike; an estimate of its own, which may exceed ``seeds``.
@@ -61,6 +62,7 @@ class Sources:
 
     users: float
     items: float
+    items_se: float
     seeds: float
     seeds_users: float
     effective_items: float
@@ -251,7 +253,14 @@ def _estimate(difference: Float64, clusters: Clusters) -> _Member:
     df = estimate.df
     if between > 0 and variance > 0 and df >= 1:
         df = variance**2 / (estimate.variance**2 / df + between**2 / (seeds - 1))
-    sources = Sources(estimate.variance_user, estimate.excess, between, mixed, estimate.effective_items)
+    sources = Sources(
+        users=estimate.variance_user,
+        items=estimate.excess,
+        items_se=estimate.excess_se,
+        seeds=between,
+        seeds_users=mixed,
+        effective_items=estimate.effective_items,
+    )
     return _Member(clusters, estimate, means, math.sqrt(variance), df, sources)
 
 

@@ -37,7 +37,7 @@ from stagelens.pipeline.workbench import temporary_store
 
 Record = dict[str, Any]
 
-EPOCH = 3
+EPOCH = 4
 """Raise when a pilot of the same study says something else: the store keeps it."""
 SAMPLES = 2
 """Disjoint samples, beside their union."""
@@ -162,8 +162,8 @@ def _records(finished: Finished) -> list[Record]:
 
 
 _KEPT = (
-    "family stage view metric contrast slice n seeds se df margin variance_users variance_items variance_seeds "
-    "variance_seeds_users effective_items"
+    "family stage view metric contrast slice n seeds se df margin variance_users variance_items variance_items_se "
+    "variance_seeds variance_seeds_users effective_items"
 ).split()
 IDENTITY = ("family", "stage", "view", "metric", "contrast", "slice", "baseline", "system")
 """What tells one record of a pilot from another; the same in every pilot of a study."""
@@ -200,6 +200,7 @@ def _said(one: Judgement) -> Record:
         "half": _half(one.low, one.high),
         "variance_users": one.sources.users,
         "variance_items": one.sources.items,
+        "variance_items_se": one.sources.items_se,
         "variance_seeds": one.sources.seeds,
         "variance_seeds_users": one.sources.seeds_users,
         "effective_items": one.sources.effective_items,

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ SIZES = (0.25, 0.5, 1, 2, 4, 10)
 """Multiples of the study's users at which the smallest detectable effect is also given."""
 Z90 = 1.64
 """Standard deviations to either side that hold 90 %."""
+MOST_LEARNED = 0.5
+"""Least share of the squares that twice the users leave."""
 Identity = tuple[Any, ...]
 
 
@@ -84,7 +86,7 @@ def estimate_block(asked: Asked, found: Sequence[Pilot], split: Split, loaded_by
     """
     *samples, union = found
     runs = [_by_identity(pilot) for pilot in found]
-    foreseen = Foreseen.of(asked, runs)
+    foreseen = Foreseen.of(asked, runs, union.users)
     rows = _rows(asked, runs[-1], foreseen)
     spent = [pilot.spent for pilot in found]
     work = Work.of(asked.study, split)
@@ -163,15 +165,25 @@ class Foreseen:
     factor: dict[Identity, float]
 
     @classmethod
-    def of(cls, asked: Asked, runs: Sequence[Mapping[Identity, Record]]) -> Foreseen:
-        """Read the records of pilots: two on samples, then one on both together."""
+    def of(cls, asked: Asked, runs: Sequence[Mapping[Identity, Record]], users: int) -> Foreseen:
+        """Read the records of pilots: two on samples, then one on both together.
+
+        Args:
+            asked: What the study to come is like.
+            runs: Records of each by identity.
+            users: From whom the last one's systems learned.
+        """
         first, second, union = (_outlooks(asked.study, run) for run in runs)
+        learned = _learned(runs, math.log2(max(asked.active / users, 1.0)))
+        for identity, outlook in union.items():
+            left = learned.get(_kind_class(runs[-1][identity]), 1.0)
+            union[identity] = replace(outlook, noise=outlook.noise.scaled(left))
         apart: dict[Identity, list[float]] = {}
         for identity, record in runs[-1].items():
-            users = asked.users_in(record["slice"])
+            inside = asked.users_in(record["slice"])
             known = apart.setdefault(_spread_class(record), [])
-            if record["n"] >= FEWEST and users >= 2 and identity in first and identity in second:
-                known += _squares(first[identity].detectable(users), second[identity].detectable(users))
+            if record["n"] >= FEWEST and inside >= 2 and identity in first and identity in second:
+                known += _squares(first[identity].detectable(inside), second[identity].detectable(inside))
         every = [one for known in apart.values() for one in known] or [math.log(TWICE) ** 2]
         spread = {place: math.sqrt(statistics.fmean(known or every)) for place, known in apart.items()}
         return cls(union, {place: math.exp(Z90 * one) for place, one in spread.items()})
@@ -185,9 +197,35 @@ def _squares(first: float, second: float) -> list[float]:
     return [math.log(max(ends[0] / ends[1], 0.1)) ** 2 / 2]
 
 
+def _learned(runs: Sequence[Mapping[Identity, Record]], doublings: float) -> dict[Identity, float]:
+    """Return by how much the squares of differences shrink when systems learn from all users: class -> factor.
+
+    Twice the users gave the last pilot smaller squares than the first two. Every further doubling is taken to give
+    half of that (on a log scale), because part of what was seen is luck; never below ``MOST_LEARNED``, never above 1.
+    """
+    totals: dict[Identity, list[float]] = {}
+    for identity, record in runs[-1].items():
+        every = [run[identity] for run in runs if identity in run and _has_error(run[identity])]
+        if len(every) == len(runs) and record["slice"] is None:
+            known = totals.setdefault(_kind_class(record), [0.0] * len(runs))
+            for number, one in enumerate(every):
+                known[number] += float(one["variance_users"]) * one["n"]
+    found = {}
+    for kind, (*samples, union) in totals.items():
+        before = statistics.fmean(samples)
+        if before > 0 and union > 0:
+            found[kind] = min(max(union / before, MOST_LEARNED), 1.0) ** (doublings / 2)
+    return found
+
+
+def _kind_class(record: Record) -> Identity:
+    """Return what shares one course of learning: recall, where merge weights are chosen, or another order."""
+    return record["stage"] == "recall", record["contrast"] == "other"
+
+
 def _spread_class(record: Record) -> Identity:
-    """Return what shares one spread: recall, where merge weights are chosen, or another order; slices apart."""
-    return record["stage"] == "recall", record["contrast"] == "other", record["slice"] is not None
+    """Return what shares one spread; slices apart."""
+    return *_kind_class(record), record["slice"] is not None
 
 
 def _outlooks(study: Study, run: Mapping[Identity, Record]) -> dict[Identity, Outlook]:
@@ -217,7 +255,8 @@ def _group(study: Study, identity: Identity, record: Record) -> Identity:
 
 
 def _noise(record: Record) -> Noise:
-    parts = {name: float(record[f"variance_{name}"]) for name in ("users", "items", "seeds", "seeds_users")}
+    names = ("users", "items", "items_se", "seeds", "seeds_users")
+    parts = {name: float(record[f"variance_{name}"]) for name in names}
     sources = Sources(**parts, effective_items=float(record["effective_items"]))
     return Noise.of(sources, users=record["n"], seeds=record["seeds"])
 
@@ -247,14 +286,18 @@ def _unknown(effect: float | None) -> Record:
 
 
 def _foreseen(outlook: Outlook, factor: float, users: float, effect: float | None) -> Record:
-    """Return what is foreseen of one comparison; ``factor`` up or down is what another sample might say."""
+    """Return what is foreseen of one comparison; ``factor`` up or down is what another sample might say.
+
+    The ends hold that, and the item part 1.64 of its standard deviations higher and lower.
+    """
     value = _number(outlook.detectable(users))
     if value is None:
         return {}
+    less, more = outlook.shifted(-Z90), outlook.shifted(Z90)
     row: Record = {
         "detectable": value,
-        "low": value / factor,
-        "high": _number(value * factor),
+        "low": min(value / factor, less.detectable(users)),
+        "high": _number(max(value * factor, more.detectable(users))),
         "limit": outlook.limit,
     }
     row["parts"] = dict(zip(("users", "items", "seeds"), outlook.parts(users), strict=True))
@@ -266,8 +309,8 @@ def _foreseen(outlook: Outlook, factor: float, users: float, effect: float | Non
         row |= {
             "reachable": math.isfinite(needed),
             "users_needed": _number(needed),
-            "users_low": _number(outlook.users_for(effect * factor)),
-            "users_high": _number(outlook.users_for(effect / factor)),
+            "users_low": _number(min(outlook.users_for(effect * factor), less.users_for(effect))),
+            "users_high": _number(max(outlook.users_for(effect / factor), more.users_for(effect))),
         }
     return row
 
@@ -312,7 +355,7 @@ def _typical(outlooks: Sequence[Outlook]) -> Outlook:
     noises = [one.noise for one in outlooks]
     mean = {
         name: statistics.fmean(getattr(one, name) for one in noises)
-        for name in ("user", "item", "seed", "seed_user", "items")
+        for name in ("user", "item", "item_se", "seed", "seed_user", "items")
     }
     return Outlook(Noise(**mean), statistics.median(one.level for one in outlooks), outlooks[0].seeds)
 

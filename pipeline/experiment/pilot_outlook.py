@@ -23,6 +23,7 @@ class Noise:
     Attributes:
         user: Variance of one user's difference: falls as 1/n.
         item: Variance owed to items that users share: stays.
+        item_se: What ``item`` shows by chance where nothing is owed to items.
         seed: Variance of one training's mean that all users share: falls with seeds alone.
         seed_user: Variance of what one training does to one user: falls with seeds and users.
         items: Effective number of items.
@@ -30,6 +31,7 @@ class Noise:
 
     user: float
     item: float
+    item_se: float
     seed: float
     seed_user: float
     items: float
@@ -40,24 +42,38 @@ class Noise:
         return cls(
             sources.users * users,
             sources.items,
+            sources.items_se,
             (sources.seeds - sources.seeds_users) * seeds,
             sources.seeds_users * users * seeds,
             sources.effective_items,
         )
+
+    def scaled(self, factor: float) -> Noise:
+        """Return the noise of differences whose squares are ``factor`` times these."""
+        parts = {
+            name: factor * getattr(self, name) for name in ("user", "item", "item_se", "seed", "seed_user")
+        }
+        return replace(self, **parts)
 
 
 def levelled(parts: Sequence[Noise]) -> list[Noise]:
     """Return the same with what the items and trainings owe set to the group's: one share of the users' part.
 
     Twenty items can carry most of the item part, and three seeds give it two degrees of freedom: alone it is hardly
-    known. Comparisons of one kind at one stage owe items and trainings about the same share.
+    known. Comparisons of one kind at one stage owe items and trainings about the same share. Of the item part counts
+    what stands out of chance, (1 - (se / item)^2) of it, because in a study with many more users than the pilot even
+    chance would weigh (James & Stein 1961, positive part, with members taken as fully dependent).
     """
     user = math.fsum(part.user for part in parts)
     if not user > 0:
         return list(parts)
-    item = max(0.0, math.fsum(part.item for part in parts)) / user
+    item, chance = math.fsum(part.item for part in parts), math.fsum(part.item_se for part in parts)
+    item = item * (1 - (chance / item) ** 2) / user if item > chance else 0.0
     seed = max(0.0, math.fsum(part.seed for part in parts)) / user
-    return [replace(part, item=item * part.user, seed=seed * part.user) for part in parts]
+    return [
+        replace(part, item=item * part.user, item_se=chance / user * part.user, seed=seed * part.user)
+        for part in parts
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,11 @@ class Outlook:
         if seed > 0:
             df = (user + item + seed) ** 2 / ((user + item) ** 2 / df + seed**2 / (self.seeds - 1))
         return detectable(math.sqrt(user + item + seed), df, -float(stdtrit(df, self.level / 2)))
+
+    def shifted(self, deviations: float) -> Outlook:
+        """Return the outlook with the item part so many of its standard deviations higher, or lower."""
+        item = max(0.0, self.noise.item + deviations * self.noise.item_se)
+        return replace(self, noise=replace(self.noise, item=item))
 
     @property
     def limit(self) -> float:

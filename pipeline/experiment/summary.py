@@ -23,7 +23,7 @@ from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import MeasureOptions, Study, read_margin
 
-JUDGED_EPOCH = 3
+JUDGED_EPOCH = 4
 """Raise when what is said of the same measurements changes (statistics, records, blocks): the store keeps it."""
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""
@@ -316,6 +316,7 @@ def _records(
             "p_rank": None,
             "variance_users": _known(one.sources.users),
             "variance_items": _known(one.sources.items),
+            "variance_items_se": _known(one.sources.items_se),
             "variance_seeds": _known(one.sources.seeds),
             "variance_seeds_users": _known(one.sources.seeds_users),
             "effective_items": _known(one.sources.effective_items),

@@ -43,6 +43,13 @@ def test_items_below_chance_are_told_and_count_as_nothing():
         assert one.se**2 == pytest.approx(one.sources.users)
 
 
+def test_what_items_show_by_chance_is_known():
+    rng = np.random.default_rng(7)
+    found = [sources(rng.normal(size=(1, 800)), truth_of(800, 500, rng)).sources for _ in range(200)]
+    spread = np.std([one.items for one in found])
+    assert spread == pytest.approx(np.mean([one.items_se for one in found]), rel=0.25)
+
+
 def test_the_item_part_stays_and_the_user_part_falls_with_users():
     rng = np.random.default_rng(1)
     effect = rng.normal(size=30)
