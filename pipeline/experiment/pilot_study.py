@@ -6,12 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stagelens.pipeline.core import Split
+from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.evaluate.cost import Phases
 from stagelens.pipeline.experiment.options import Study, read_margin
-from stagelens.pipeline.experiment.outputs import RunFolder, default_store, study_fingerprint, to_toml
+from stagelens.pipeline.experiment.outputs import (
+    RunFolder,
+    default_store,
+    study_fingerprint,
+    to_toml,
+    versions,
+)
 from stagelens.pipeline.experiment.pilot import EPOCH, pilots
 from stagelens.pipeline.experiment.pilot_block import Asked, estimate_block
 from stagelens.pipeline.experiment.pilot_sample import active_users, measured_users
@@ -76,8 +82,14 @@ def estimate(
     folder = RunFolder.of(out, "estimate", own)
     found, loaded_bytes = pilots(study, dataset, split, key, users, progress, kept)
     block = estimate_block(Asked.of(study, dataset, split, effect), found, split, loaded_bytes)
-    load = phases.done[0]
-    block["time"]["load"] = load.wall_s
+    block["time"]["load"] = phases.done[0].wall_s
+    return _written(folder, own, key, study, dataset, split, block)
+
+
+def _written(
+    folder: RunFolder, own: str, key: str, study: Study, dataset: Dataset, split: Split, block: dict[str, Any]
+) -> Result:
+    """Write the folder of an estimate: no system and no comparison stands in it, only what is foreseen of them."""
     summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": "estimate",
@@ -91,6 +103,7 @@ def estimate(
     }
     manifest = {
         "study": key,
+        "versions": versions(),
         "seeds": list(study.seeds),
         "dataset": dataset.hashes(),
         "split": {"kind": split.kind, "hash": split.fingerprint()},

@@ -170,3 +170,16 @@ def test_the_default_pilot_takes_all_users_of_a_small_set(world):
     _, windows = world
     before = {*windows.history.user, *windows.labels.user, *windows.valid.user}
     assert default_users(windows, 0) == len(before)
+
+
+def test_the_best_of_a_kind_stands_for_whichever_was_chosen(folder, make_study, tmp_path):
+    options = {"kind": "compare", "stage": "recall", "seeds": [0], "compare.trials": 2}
+    study = make_study(**{"data.path": str(folder), **options})
+    result = estimate(study, users=USERS, out=tmp_path / "out", store=tmp_path / "store")
+    validate(result.summary)
+    primary = {(row["baseline"], row["system"]) for row in rows(result, family="primary")}
+    assert {("best fusion", "best ensemble"), ("base", "best fusion"), ("base", "best ensemble")} <= primary
+    pairs = {name for row in rows(result, family="pairs") for name in (row["baseline"], row["system"])}
+    assert len(pairs) > 2
+    assert not any(name.startswith("best") for name in pairs)
+    assert {row["name"] for row in result.summary["estimate"]["time"]["phases"]} >= {"choice", "test"}
