@@ -97,7 +97,7 @@ R = TypeVar("R", bound=type)
 def recipe(cls: R) -> R:
     """Make a class a recipe: a frozen, keyword-only, validated dataclass; unknown fields are refused."""
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=False, validate_default=True)
-    made: R = pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[assignment]
+    made: R = pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[assignment]  # the class it is given
     return made
 
 

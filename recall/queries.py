@@ -6,6 +6,7 @@ query vector. A user's vectors never depend on the other users of the block.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pydantic import PositiveFloat, PositiveInt
@@ -14,11 +15,12 @@ from stagelens.pipeline.core import Float32, Int32, Lists
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 
 
-class UserVectors(Recipe):
+class UserVectors(Recipe, ABC):
     """Base of the recipes that turn histories into query vectors."""
 
     role: ClassVar[Role] = "queries"
 
+    @abstractmethod
     def vectors(self, history: Lists, table: Float32, position: Int32) -> tuple[Float32, Int32]:
         """Return the query vectors of every history.
 
@@ -30,7 +32,6 @@ class UserVectors(Recipe):
         Returns:
             float32 [V, D] and int32 [V], the query row of each, increasing.
         """
-        raise NotImplementedError
 
 
 @recipe

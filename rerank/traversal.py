@@ -6,7 +6,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def traverse(values, rows, root, feature, threshold, nan_left, left, right, leaf, out):  # type: ignore[no-untyped-def]
+def traverse(values, rows, root, feature, threshold, nan_left, left, right, leaf, out):  # type: ignore[no-untyped-def]  # numba types it
     """Add the leaf of each row to ``out``, tree after tree (LightGBM's order of sums)."""
     step = 64  # rows whose values stay in the first cache while all trees pass
     for start in range(0, len(rows), step):

@@ -45,6 +45,9 @@ BOUNDS = (
     Bound("power_twice", "at least 97 %", 0.97, 1.0, "value", 100),
     Bound("ordering", "at least 95 %", 0.95, 1.0, "value", 200),
     Bound("stage_ordering", "at least 95 %", 0.95, 1.0, "value", 200),
+    Bound("sparsity_helps", "upper Wilson bound at most 4 % (nominal 2.5 %)", 0.0, 0.04, "high", 2000),
+    Bound("sparsity_hurts", "upper Wilson bound at most 4 % (nominal 2.5 %)", 0.0, 0.04, "high", 2000),
+    Bound("sparsity_coverage", "Wilson interval overlaps 93 to 97 %", 0.93, 0.97, "overlap", 1000),
     Bound("absent_helps", "upper Wilson bound at most 2.5 %", 0.0, 0.025, "high", 1000),
 )
 

@@ -82,6 +82,12 @@ def figures(found: Mapping[Kind, Sequence[Found]], stage: str) -> dict[str, Figu
     if stage == "both":
         stages = [one["stages"] for one in planted]
         made["stage_ordering"] = rate(_right(one) for one in stages if _clear(one))
+    if stage == "recall":
+        made["sparsity_helps"] = rate(one["sparsity"]["helps"] for one in null)
+        made["sparsity_hurts"] = rate(one["sparsity"]["hurts"] for one in null)
+        made["sparsity_coverage"] = rate(
+            all(_covers(said, said["true"]) for said in one["sparsity"]) for one in signal
+        )
     exposed = [one[stage][name] for one in found.get("exposed", ()) for name in MODALITIES]
     if exposed:
         made["exposure_bias"] = mean(one["true"] - one["free"] for one in exposed)

@@ -26,6 +26,8 @@ from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import Measured, comparison_records, margin_of, primary_metric
+from stagelens.pipeline.experiment.variants import Variant, laid_out, under
+from stagelens.pipeline.progress import Silent
 from stagelens.pipeline.windows import Window, Windows
 from stagelens.pipeline.workbench import Workbench, temporary_store
 
@@ -102,7 +104,7 @@ class Laboratory:
 
     def records(self, log: Interactions, comparisons: Sequence[Comparison]) -> list[Record]:
         """Return what the instrument says about comparisons on a log; families are judged together."""
-        keys = list(dict.fromkeys(key for one in comparisons for key in (one.baseline, one.system)))
+        keys = keys_of(comparisons)
         truth, measured = self.measured(log, keys)
         plan = Plan((), tuple(self.arms[key] for key in keys), tuple(comparisons))
         return comparison_records(plan, measured, self.margins, truth, self.study.measure)
@@ -121,6 +123,24 @@ class Laboratory:
     def true_values(self, keys: Sequence[Key], draws: Sequence[Interactions] | None = None) -> Float64:
         """Return float64 [draws, arms]; the mean over draws is each system's true metric."""
         return np.stack([self.values(log, keys) for log in (self.draws if draws is None else draws)])
+
+    def differences(
+        self, comparisons: Sequence[Comparison], draws: Sequence[Interactions] | None = None
+    ) -> Float64:
+        """Return float64 [draws, comparisons]; the mean over draws is the true difference."""
+        keys = keys_of(comparisons)
+        weights = np.zeros((len(keys), len(comparisons)))
+        for place, comparison in enumerate(comparisons):
+            for weight, baseline, system in comparison.sum:
+                weights[keys.index(system), place] += weight
+                weights[keys.index(baseline), place] -= weight
+        found: Float64 = self.true_values(keys, draws) @ weights
+        return found
+
+
+def keys_of(comparisons: Sequence[Comparison]) -> list[Key]:
+    """Return the arms that comparisons are about, each once."""
+    return list(dict.fromkeys(key for one in comparisons for _, *pair in one.sum for key in pair))
 
 
 def leaky(windows: Windows) -> Windows:
@@ -141,6 +161,7 @@ def fitted(
     arms: Sequence[Arm],
     draws: Sequence[Interactions] = (),
     leaks: Sequence[Key] = (),
+    variants: Mapping[str, Variant] | None = None,
 ) -> Iterator[Laboratory]:
     """Fit the arms in a world and rank every pair of the observed and of fresh logs.
 
@@ -148,9 +169,10 @@ def fitted(
         study: Its protocol, sizes and margin.
         dataset: The world's data, with treated copies.
         split: Its windows.
-        arms: Systems; the first of a stage sets the stage's margin.
+        arms: Systems; the first of a stage and variant sets the margin of both.
         draws: Fresh logs of the test span.
         leaks: Arms that are shown the held-out pairs in their queries.
+        variants: Conditions that arms name, beside the study's own.
     """
     folder = temporary_store()
     try:
@@ -164,12 +186,19 @@ def fitted(
             n_items=dataset.n_items,
         )
         honest = [arm for arm in arms if arm.key not in leaks]
-        ranks, margins = _ranked(bench, honest, asked, study)
+        ranks, margins = _ranked(bench, [arm for arm in honest if not arm.variant], asked, study)
+        for name, conditions in (variants or {}).items():
+            laid = laid_out(
+                study, dataset, split, conditions, seed=bench.seed, store=bench.store, progress=Silent()
+            )
+            arms_under = [arm for arm in honest if arm.variant == name]
+            found = _ranked(under(conditions, bench, laid, {}), arms_under, asked, study)
+            ranks, margins = ranks | found[0], margins | found[1]
         if leaks:
             spoilt = replace(bench, windows=leaky(bench.windows))
             ranks |= _ranked(spoilt, [arm for arm in arms if arm.key in leaks], asked, study)[0]
         by_key = {arm.key: arm for arm in arms}
-        smallest = {key: margins[key[0]] for key in by_key}
+        smallest = {key: margins[arm.stage, arm.variant] for key, arm in by_key.items()}
         yield Laboratory(study, dataset, split, by_key, ranks, pairs, smallest, observed, tuple(draws))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -182,15 +211,16 @@ def _pairs(logs: Sequence[Interactions]) -> Int64:
 
 def _ranked(
     bench: Workbench, arms: Sequence[Arm], asked: Interactions, study: Study
-) -> tuple[dict[Key, Int32], dict[str, float]]:
-    """Return int32 [P] by key, and the margin of each stage from its first arm on valid."""
+) -> tuple[dict[Key, Int32], dict[tuple[str, str], float]]:
+    """Return int32 [P] by key, and by stage and variant the margin from its first arm on valid."""
     fit_arms(bench, arms, Phases())
     test, valid = bench.windows.test, bench.windows.valid
     window = Window("test", test.fit, test.input, test.mask, asked, test.tie)
     ranks = {key: found[0] for key, found in ranks_of(bench, arms, window).items()}
     first: dict[str, Arm] = {arm.stage: arm for arm in reversed(arms)}
-    margins = {}
+    margins: dict[tuple[str, str], float] = {}
     for key, (found, _, _) in ranks_of(bench, list(first.values()), valid).items():
         mean = float(measure(found, valid.truth, [primary_metric(first[key[0]])]).mean())
-        margins[key[0]] = margin_of(study.measure.margin, mean)
+        arm = first[key[0]]
+        margins[arm.stage, arm.variant] = margin_of(study.measure.margin, mean)
     return ranks, margins

@@ -25,6 +25,9 @@ NAMES = {
     "power_twice": "power at twice that",
     "ordering": "order of modalities",
     "stage_ordering": "sign of the stage difference",
+    "sparsity_helps": "false helps, two budgets, area and growth",
+    "sparsity_hurts": "false hurts, two budgets, area and growth",
+    "sparsity_coverage": "coverage, two budgets, area and growth",
     "absent_helps": "nothing on against absent: helps",
     "absent_hurts": "nothing on against absent: hurts",
     "absent_harm": "its true effect",
@@ -82,6 +85,10 @@ READING = """
 - **Order of modalities, sign of the stage difference** (planted worlds): right when the measured difference has the
   sign of the true one, over worlds whose true gap exceeds what the study calls detectable. The stage difference is
   the one of `simulate attribute`.
+- **Two budgets, area and growth** (recall; null and signal worlds): worth with all and with {share:.0%} of the
+  training interactions, the area under it and its growth, one family as in `simulate sparsity`. In null worlds the same
+  six pairs of copies; in signal worlds both modalities against the base, covered when all eight intervals hold their
+  truths.
 - **Coverage, strong effects** (planted worlds, no bound): what the choice of the signal worlds leaves out.
 - **Even exposure** (exposed worlds, no bound): users who are shown popular items leave logs that reward popular lists.
   The same systems, judged by logs in which every item is examined alike, have another worth; the difference is the
@@ -105,6 +112,7 @@ LIMITS = """
 - The defaults of studies: merge weights are equal here, not chosen on valid; the re-ranker is small, and
   at re-rank it is measured on the base view, the base's fixed list, alone.
 - `Side` columns, approximate indexes, other channels and re-rankers, and cold or sparse slices.
+- Of fewer data: other ways of thinning, more budgets than two, crossings and shares won back (their bands).
 - Sizes beyond these small worlds, and real data: worlds obey a law, data need not.
 - What `simulate estimate` foresees.
 """
@@ -169,6 +177,7 @@ def write(made: Certificate, path: Path) -> None:
 def text(made: Certificate) -> str:
     """Return the page as Markdown."""
     from stagelens.pipeline.certify.planting import FEWEST
+    from stagelens.pipeline.certify.sparse import BUDGETS
 
     draws = SETTINGS["signal"].draws
     versions = ", ".join(f"{name} {version}" for name, version in made.libraries.items())
@@ -178,7 +187,7 @@ def text(made: Certificate) -> str:
     for stage in made.figures:
         rows = [("Figure", "Found", "Bound", "Verdict"), *_rows(made, stage)]
         parts += [f"\n## {TITLES[stage].capitalize()}\n", *_table(rows)]
-    parts += [READING.format(fewest=FEWEST), BREAKING]
+    parts += [READING.format(fewest=FEWEST, share=BUDGETS[-1]), BREAKING]
     rows = [("Broken", "Stage", "Figure", "Found", "Verdict"), *_broken_rows(made)]
     parts += [*_table(rows), LIMITS.rstrip("\n"), "\n## The worlds\n", *_worlds(made)]
     return (

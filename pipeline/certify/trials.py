@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from stagelens.pipeline.certify.broken import unpaired
-from stagelens.pipeline.certify.laboratory import Key, Laboratory, arm_of, fitted, key_of
+from stagelens.pipeline.certify.laboratory import Laboratory, arm_of, fitted, key_of
 from stagelens.pipeline.certify.logs import Logs
 from stagelens.pipeline.certify.planting import order_of_stages, planted
+from stagelens.pipeline.certify.sparse import VARIANTS, thinned_arm, thinned_family
 from stagelens.pipeline.certify.worlds import MODALITIES, SETTINGS, Kind, strong, study, weak, world
 from stagelens.pipeline.core import Dataset, Float64, Interactions, Split
 from stagelens.pipeline.data.knockout import PermuteRows, renamed
@@ -20,6 +21,7 @@ from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import primary_metric
+from stagelens.pipeline.experiment.variants import Variant
 from stagelens.pipeline.seeds import derive
 
 Found = dict[str, Any]
@@ -77,8 +79,9 @@ def _null(
     dataset = with_copies(dataset, windows, number, COPIES)
     builder = Builder(options, dataset)
     arms = [arm_of(builder, stage, name) for stage in stages for name in (None, "text", *COPIES)]
+    thin = [thinned_arm(builder, name) for name in COPIES] if "recall" in stages else []
     found: Found = {}
-    with fitted(options, dataset, windows, arms, fresh) as lab:
+    with fitted(options, dataset, windows, [*arms, *thin], fresh, variants=_variants(thin)) as lab:
         pairs = [
             _comparison(lab, stage, one, other, "copies " + stage)
             for stage in stages
@@ -86,7 +89,7 @@ def _null(
         ]
         worth = [_comparison(lab, stage, None, "text", "worth " + stage) for stage in stages]
         said = lab.records(lab.observed, [*pairs, *worth])
-        true = _differences(lab, worth) if fresh else None
+        true = lab.differences(worth) if fresh else None
         for place, stage in enumerate(stages):
             family = [one for one in said if one["family"] == "copies " + stage]
             [on] = [one for one in said if one["family"] == "worth " + stage]
@@ -102,6 +105,13 @@ def _null(
                     ),
                 },
                 "on": _said(on) | ({} if true is None else {"true": _mean(true[:, place])}),
+            }
+        if thin:
+            said = lab.records(
+                lab.observed, list(thinned_family(builder, list(combinations(COPIES, 2)), "sparsity"))
+            )
+            found["recall"]["sparsity"] = {
+                verdict: any(one["verdict"] == verdict for one in said) for verdict in ("helps", "hurts")
             }
     return found
 
@@ -130,12 +140,14 @@ def _signal(
 ) -> Found:
     builder = Builder(options, dataset)
     arms = [arm_of(builder, stage, name) for stage in stages for name in (None, *MODALITIES)]
+    thin = [thinned_arm(builder, name) for name in (None, *MODALITIES)] if _sparse(stages, even) else []
     found: Found = {stage: {} for stage in stages}
-    with fitted(options, dataset, windows, arms, [*fresh, *even]) as lab:
+    with fitted(options, dataset, windows, [*arms, *thin], [*fresh, *even], variants=_variants(thin)) as lab:
         asked = [_comparison(lab, stage, None, name, stage) for stage in stages for name in MODALITIES]
         said = lab.records(lab.observed, asked)
-        true = _differences(lab, asked, lab.draws[: len(fresh)])
-        free = _differences(lab, asked, lab.draws[len(fresh) :]) if even else None
+        draws = lab.draws[: len(fresh)]
+        true = lab.differences(asked, draws)
+        free = lab.differences(asked, lab.draws[len(fresh) :]) if even else None
         for place, (one, comparison) in enumerate(zip(said, asked, strict=True)):
             entry = _said(one) | {"true": _mean(true[:, place]), "true_error": _error(true[:, place])}
             if place % len(MODALITIES) == 0:
@@ -143,7 +155,23 @@ def _signal(
             if free is not None:
                 entry |= {"free": _mean(free[:, place]), "free_error": _error(free[:, place])}
             found[one["stage"]][MODALITIES[place % len(MODALITIES)]] = entry
+        if thin:
+            asked = list(thinned_family(builder, [(None, name) for name in MODALITIES], "sparsity"))
+            truths = lab.differences(asked, draws).mean(axis=0)
+            found["recall"]["sparsity"] = [
+                _said(one) | {"true": float(true)}
+                for one, true in zip(lab.records(lab.observed, asked), truths, strict=True)
+            ]
     return found
+
+
+def _sparse(stages: Sequence[Stage], even: Sequence[Interactions]) -> bool:
+    """Say whether fewer interactions are examined too: not where exposure is the question."""
+    return "recall" in stages and not even
+
+
+def _variants(thin: Sequence[Arm]) -> Mapping[str, Variant]:
+    return VARIANTS if thin else {}
 
 
 # ---------------------------------------------------------------- planted
@@ -169,9 +197,9 @@ def _planted(
         pilot, draws = lab.draws[0], lab.draws[1:]
         asked = [_comparison(lab, stage, names[1], names[0], stage) for stage in stages]
         said = lab.records(lab.observed, asked)
-        true = _differences(lab, asked, draws)
+        true = lab.differences(asked, draws)
         worth = {
-            name: _differences(lab, [_comparison(lab, stage, None, name, stage) for stage in stages], draws)
+            name: lab.differences([_comparison(lab, stage, None, name, stage) for stage in stages], draws)
             for name in names
         }
         for place, stage in enumerate(stages):
@@ -191,25 +219,6 @@ def _comparison(
 ) -> Comparison:
     first, second = key_of(stage, baseline), key_of(stage, system)
     return Comparison(first, second, primary_metric(lab.arms[second]), "other", family=family)
-
-
-def _differences(
-    lab: Laboratory, comparisons: Sequence[Comparison], draws: Sequence[Interactions] | None = None
-) -> Float64:
-    """Return float64 [draws, comparisons]."""
-    keys = list(dict.fromkeys(key for one in comparisons for key in (one.baseline, one.system)))
-    values = lab.true_values(keys, draws)
-    sides = [[keys.index(side(one)) for one in comparisons] for side in (_system, _baseline)]
-    difference: Float64 = values[:, sides[0]] - values[:, sides[1]]
-    return difference
-
-
-def _system(one: Comparison) -> Key:
-    return one.system
-
-
-def _baseline(one: Comparison) -> Key:
-    return one.baseline
 
 
 def _said(record: dict[str, Any]) -> Found:

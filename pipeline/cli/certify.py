@@ -61,8 +61,8 @@ def certify(
     modalities and stages, each against a bound; and the same for instruments broken on purpose. A run that is stopped
     goes on where it was; more worlds can be added to it.
     """
+    from stagelens.pipeline.certify import certificate
     from stagelens.pipeline.certify.certificate import QUICK, WORLDS
-    from stagelens.pipeline.certify.certificate import certify as run
     from stagelens.pipeline.cli.console import output, reserved_output
     from stagelens.pipeline.cli.progress import shown
     from stagelens.pipeline.errors import ConfigError
@@ -71,9 +71,9 @@ def certify(
         raise ConfigError(f"--quick and --worlds {worlds}: --quick is --worlds {QUICK}; give one of the two")
     chosen = one_of("stage", stage, STAGES)
     with reserved_output(json_), shown(quiet) as progress:
-        made = run(
+        made = certificate.certify(
             QUICK if quick else worlds or WORLDS,
-            stages=STAGES if chosen is None else (chosen,),  # type: ignore[arg-type]
+            stages=[one for one in certificate.STAGES if chosen in (None, one)],
             processes=processes,
             out=out or Path("runs/certify"),
             progress=progress,

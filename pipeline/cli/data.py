@@ -69,7 +69,7 @@ def _faults(options: DataOptions) -> list[Fault]:
     from stagelens.pipeline.worlds.world import PREFIX
 
     if options.path.startswith(PREFIX):
-        dataset = _open(options)
+        dataset = options.opened()
         return check_dataset(dataset, divide(dataset, options.split, seed=options.split_seed))
     return run(
         options.path,
@@ -125,7 +125,7 @@ def describe(
         from stagelens.pipeline.data.describe import describe as run
         from stagelens.pipeline.data.splits import split as divide
 
-        dataset = _open(options)
+        dataset = options.opened()
         statistics = run(dataset, divide(dataset, options.split, seed=options.split_seed))
     if json_:
         sys.stdout.write(json.dumps(statistics, indent=2, allow_nan=False) + "\n")
@@ -258,16 +258,3 @@ def _options(path: str, assign: list[str] | None) -> DataOptions:
         if not text.startswith("data."):
             raise ConfigError(f"--set {text!r}: only data options work here, e.g. --set data.positive=4")
     return Study.load(None, {"data.path": path}, tuple(assign or [])).data
-
-
-def _open(options: DataOptions) -> Any:
-    from stagelens.pipeline.worlds.world import open_dataset
-
-    return open_dataset(
-        options.path,
-        positive=options.positive,
-        weight=options.weight,
-        columns=options.columns,
-        item_columns=options.item_columns,
-        user_columns=options.user_columns,
-    )

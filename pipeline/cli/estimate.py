@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from stagelens.pipeline.cli.options import STAGES, Asked, StageOption, one_of, takes_study_options
+from stagelens.pipeline.cli.running import show_result
 
 KINDS = ("stages", "attribute", "compare", "knockouts")
 EXAMPLES = (
@@ -52,23 +52,16 @@ def estimate(
     """
     study = asked.study(kind=one_of("kind", kind, KINDS), stage=one_of("stage", stage, STAGES))
     _check_stage(study.kind, stage)
-    from stagelens.pipeline.cli.console import output, reserved_output
+    from stagelens.pipeline.cli.console import reserved_output
     from stagelens.pipeline.cli.progress import shown
-    from stagelens.pipeline.report import page, tables
+    from stagelens.pipeline.report import page
 
     with reserved_output(asked.json_), shown(asked.quiet) as progress:
         from stagelens.pipeline.experiment.pilot_study import estimate as foresee
 
         result = foresee(study, users=pilot, effect=effect, out=asked.out, progress=progress)
         page.write(result.folder, result.summary, result.manifest)
-    if asked.json_:
-        sys.stdout.write((result.folder / "summary.json").read_text(encoding="utf-8") + "\n")
-        return
-    console = output()
-    seen = not asked.quiet and sys.stderr.isatty() and sys.stdout.isatty()
-    tables.show(result.summary, console, notes=not seen)
-    console.print()
-    console.print(f"Report, tables and full precision: {result.folder}", soft_wrap=True)
+    show_result(asked, result)
 
 
 def _check_stage(kind: str, stage: str | None) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stagelens.pipeline.cli.options import Asked
+
+if TYPE_CHECKING:
+    from stagelens.pipeline.experiment.runner import Result
 
 
 def run_study(asked: Asked, **more: Any) -> None:
     """Run the study that is asked for and show it; ``more``: dotted options, passed over where None."""
     study = asked.study(**more)
-    from stagelens.pipeline.cli.console import output, reserved_output
+    from stagelens.pipeline.cli.console import reserved_output
     from stagelens.pipeline.cli.progress import shown
 
     with reserved_output(asked.json_), shown(asked.quiet) as progress:
@@ -28,9 +31,15 @@ def run_study(asked: Asked, **more: Any) -> None:
                 curves.write(result.folder, result.summary)
             except MissingExtra as missing:  # everything else is there
                 progress.note(f"no curves.png and curves.svg: {missing}")
+    show_result(asked, result)
+
+
+def show_result(asked: Asked, result: Result) -> None:
+    """Show what a run folder holds: its JSON alone, or tables and where the rest is."""
     if asked.json_:
         sys.stdout.write((result.folder / "summary.json").read_text(encoding="utf-8") + "\n")
         return
+    from stagelens.pipeline.cli.console import output
     from stagelens.pipeline.report import tables
 
     console = output()

@@ -6,7 +6,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -17,6 +17,9 @@ from stagelens.pipeline.experiment.knockout_options import KnockoutOptions
 from stagelens.pipeline.experiment.option_table import Options, Stage
 from stagelens.pipeline.experiment.sparsity_options import SparsityOptions
 from stagelens.pipeline.recipe import explain
+
+if TYPE_CHECKING:
+    from stagelens.pipeline.core import Dataset
 
 Window = Literal["train", "train+valid"]
 Kind = Literal["stages", "attribute", "compare", "knockouts", "sparsity"]
@@ -43,6 +46,24 @@ class DataOptions(Options):
     """auto: given, else global time with a real clock, else leave-last-out with an order, else per-user."""
     split_seed: int = 0
     """Moves the random part of a split; the study seed never does."""
+
+    def opened(self) -> Dataset:
+        """Return the data set as these options read it.
+
+        Raises:
+            ConfigError: An unknown world, or an option that it cannot serve.
+            DataError: The folder does not fit the contract.
+        """
+        from stagelens.pipeline.worlds.world import open_dataset
+
+        return open_dataset(
+            self.path,
+            positive=self.positive,
+            weight=self.weight,
+            columns=self.columns,
+            item_columns=self.item_columns,
+            user_columns=self.user_columns,
+        )
 
 
 class ProtocolOptions(Options):

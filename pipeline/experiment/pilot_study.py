@@ -25,7 +25,6 @@ from stagelens.pipeline.experiment.runner import KINDS, SCHEMA_VERSION, Result, 
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
 from stagelens.pipeline.store import Store, write_text
-from stagelens.pipeline.worlds.world import open_dataset
 
 MEASURED = 1000
 """Users that a pilot measures at least, where there are so many."""
@@ -65,14 +64,7 @@ def estimate(
     progress, kept, phases = progress or Silent(), Store(store or default_store()), Phases()
     with phases("load"):
         options = study.data
-        dataset = open_dataset(
-            options.path,
-            positive=options.positive,
-            weight=options.weight,
-            columns=options.columns,
-            item_columns=options.item_columns,
-            user_columns=options.user_columns,
-        )
+        dataset = options.opened()
         split = make_split(dataset, options.split, seed=options.split_seed)
         key = study_fingerprint(study, KINDS[study.kind].plan(study, dataset), dataset, split)
     for note in (*dataset.notes, *split.notes):

@@ -59,7 +59,6 @@ from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
 from stagelens.pipeline.store import Store
 from stagelens.pipeline.workbench import Workbench
-from stagelens.pipeline.worlds.world import open_dataset
 
 Key = tuple[str, str, str]
 SCHEMA_VERSION = 1
@@ -104,14 +103,7 @@ def simulate(
     phases, artefacts = Phases(), Store(store or default_store())
     progress = progress or Silent()
     with phases("load"):
-        dataset = open_dataset(
-            study.data.path,
-            positive=study.data.positive,
-            weight=study.data.weight,
-            columns=study.data.columns,
-            item_columns=study.data.item_columns,
-            user_columns=study.data.user_columns,
-        )
+        dataset = study.data.opened()
         split = make_split(dataset, study.data.split, seed=study.data.split_seed)
         plan = kind.plan(study, dataset)
         key = study_fingerprint(study, plan, dataset, split)

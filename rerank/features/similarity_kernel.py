@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def similarities(indptr, history, items, vectors, usable, weights, out):  # type: ignore[no-untyped-def]
+def similarities(indptr, history, items, vectors, usable, weights, out):  # type: ignore[no-untyped-def]  # numba types it
     """Fill ``out[q, k, :3]`` with mean, max and weighted similarity; cells without one are left as they are.
 
     The history's vectors are packed once a query, so that one row of the table is read per candidate. Sums

@@ -137,6 +137,25 @@ def test_figures_count_what_was_found():
     assert spoilt["unpaired arms"]["power"] == rate([True])
 
 
+def test_fewer_data_are_counted_at_recall_alone():
+    covered = {"low": 0.0, "high": 0.2, "true": 0.1}
+    kinds = {
+        kind: [{"world": one["world"], "recall": one["both"]} for one in lines]
+        for kind, lines in found().items()
+    }
+    for place, one in enumerate(kinds["null"]):
+        one["recall"]["sparsity"] = {"helps": place == 0, "hurts": False}
+    for place, one in enumerate(kinds["signal"]):
+        one["recall"]["sparsity"] = [covered, covered | {"true": 0.1 + 0.2 * place}]
+    for one in kinds["planted"]:
+        del one["recall"]["stages"]
+    made = figures(kinds, "recall")
+    assert made["sparsity_helps"] == rate([True, False])
+    assert made["sparsity_hurts"] == rate([False, False])
+    assert made["sparsity_coverage"] == rate([True, False])  # one interval that misses is enough
+    assert "sparsity_helps" not in figures(found(), "both")
+
+
 def test_a_certificate_is_a_page_and_json():
     made = certificate(found(), ("both",), {"null": "0f"})
     assert (

@@ -33,6 +33,7 @@ def test_a_null_world_holds_every_stage_and_its_true_harm(null):
         assert one["helps"] <= one["alone"]["helps"]  # a correction never adds verdicts
         assert one["hurts"] <= one["alone"]["hurts"]
         assert one["on"]["se"] > 0
+    assert null["recall"]["sparsity"].keys() == {"helps", "hurts"}
     assert null["recall"]["on"]["true"] < 0  # places of the list go to noise
 
 
@@ -56,6 +57,16 @@ def test_a_signal_world_knows_its_truth():
         assert one["true_error"] < 0.15 * one["se"]
     gap = found["text"]["true"] - found["image"]["true"]
     assert np.sign(gap) == np.sign(signals("signal", 1)["text"] - signals("signal", 1)["image"])
+    whole, thin, area, growth = found["sparsity"][:4]
+    assert whole["difference"] == found["text"]["difference"]
+    assert thin["difference"] != whole["difference"]
+    for key in (
+        "difference",
+        "true",
+    ):  # two budgets: the area is their mean, growth what the smaller one adds
+        assert area[key] == pytest.approx((whole[key] + thin[key]) / 2)
+        assert growth[key] == pytest.approx((thin[key] - whole[key]) / 2)
+    assert growth["se"] < thin["se"] + whole["se"]
     assert found["text"]["unpaired"]["high"] - found["text"]["unpaired"]["low"] > 1.3 * (
         found["text"]["high"] - found["text"]["low"]
     )
