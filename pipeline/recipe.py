@@ -23,6 +23,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.space import Space
 
 ROOMS = ("pipeline", "recall", "rerank", "fusion")
 CODE_EPOCH = 2
@@ -47,6 +48,8 @@ class Recipe:
     """Base of all recipes. Subclasses are made with the ``recipe`` decorator."""
 
     role: ClassVar[Role] = ""
+    space: ClassVar[Space] = {}
+    """What ``simulate tune`` may move, over which range; what is not here stays as it is set."""
 
     @property
     def seeded(self) -> bool:
