@@ -28,7 +28,7 @@ def detectable(se: float, df: float, critical: float, power: float = 0.8) -> flo
 
 
 def too_small(verdict: str | None, margin: float | None, detectable: float | None) -> bool:
-    """Say whether a ``cannot tell`` says nothing: an effect as large as the margin would not have shown.
+    """Say whether a ``cannot tell`` says nothing: it has less than 80 % power against an effect of the margin.
 
     Without a smallest effect that would have shown, none would have.
     """

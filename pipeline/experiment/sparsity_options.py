@@ -42,8 +42,8 @@ class SparsityOptions(Options):
     tuning: Literal["held", "retuned"] = "retuned"
     """retuned: merge weights are chosen at every budget, with equal trials. held: those chosen with everything kept."""
     policies: tuple[Policy, ...] = ()
-    """With ``how = "modality"`` alone: what items without a vector get: nothing (absent), the mean, or what every other
-    modality predicts (from). Empty: all that the data allows."""
+    """With ``how = "modality"`` alone: what items without a vector get: nothing (absent), the mean, or what another
+    modality predicts (from; each other modality in turn). Empty: all that the data allows."""
     scale: Literal["auto", "log", "linear"] = "auto"
     """Scale of the share kept, for the area under a curve and for crossings; auto: log, linear where a budget leaves
     nothing; with per-user and per-item the logarithm of 1 + the interactions kept of each."""

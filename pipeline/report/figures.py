@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from stagelens.pipeline.evaluate.power import in_words
+
 DASH = "-"
 """Shown where a number does not exist."""
 
@@ -82,13 +84,15 @@ def probability(value: Any) -> str:
 def verdict(comparison: Mapping[str, Any]) -> str:
     """Return the verdict in words, with the size that the words depend on.
 
-    ``no difference`` is said against the margin, ``cannot tell`` with the effect that would have been seen.
+    ``no difference`` is said against the margin, ``cannot tell`` with the effect that would have been seen; it is
+    ``too small to tell`` where that effect is larger than the margin, or none would have been.
     """
-    word = comparison.get("verdict")
+    given, seen = comparison.get("verdict"), comparison.get("detectable")
+    word = in_words(given, comparison.get("margin"), seen) if "detectable" in comparison else given
     if word is None:
         return DASH
     if word == "no difference" and not _missing(comparison.get("margin")):
         return f"no difference (within {chr(0xB1)}{plain(comparison['margin'])})"
-    if word == "cannot tell" and not _missing(comparison.get("detectable")):
-        return f"cannot tell (would have seen >= {plain(comparison['detectable'])})"
+    if given == "cannot tell" and not _missing(seen):
+        return f"{word} (would have seen >= {plain(seen)})"
     return str(word)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stagelens.pipeline.evaluate.power import in_words
 from stagelens.pipeline.report import figures
 from stagelens.pipeline.report.section import Record, Section
 
@@ -103,7 +102,7 @@ def worth(summary: Record) -> Section | None:
                 figures.signed(row["difference"]),
                 _interval(row),
                 figures.probability(row["p_adjusted"]),
-                said(row),
+                figures.verdict(row),
                 *_beside(row),
             )
             for row in rows
@@ -116,8 +115,9 @@ def worth(summary: Record) -> Section | None:
 def _worth_line(row: Record) -> str:
     relative, information, back = _beside(row)
     return (
-        f"{row['system']} at {row['label']}: {said(row)}; {row['metric']} {figures.signed(row['difference'])} "
-        f"{_interval(row)}, {relative} of the base; information {information}; won back {back}."
+        f"{row['system']} at {row['label']}: {figures.verdict(row)}; {row['metric']} "
+        f"{figures.signed(row['difference'])} {_interval(row)}, {relative} of the base; "
+        f"information {information}; won back {back}."
     )
 
 
@@ -143,9 +143,9 @@ def over_all(summary: Record) -> Section | None:
                     figures.signed(row["difference"]),
                     _interval(row),
                     figures.probability(row["p_adjusted"]),
-                    said(row),
+                    figures.verdict(row),
                 ),
-                *(figures.signed(more["difference"]), _interval(more), said(more)),
+                *(figures.signed(more["difference"]), _interval(more), figures.verdict(more)),
                 *(_share(more.get("relative")), cross),
             )
         )
@@ -191,21 +191,12 @@ def lost(summary: Record) -> Section | None:
                     str(row["label"]),
                     figures.signed(row["difference"]),
                 ),
-                *(_interval(row), figures.probability(row["p_adjusted"]), said(row)),
+                *(_interval(row), figures.probability(row["p_adjusted"]), figures.verdict(row)),
             )
             for row in rows
         ),
         texts=3,
     )
-
-
-def said(row: Record) -> str:
-    """Return a verdict in words; what could not have shown an effect of the margin's size is too small to tell."""
-    word, seen = row.get("verdict"), row.get("detectable")
-    words = in_words(word, row.get("margin"), seen)
-    if words == word:
-        return figures.verdict(row)
-    return f"{words}" if seen is None else f"{words} (would have seen >= {figures.plain(seen)})"
 
 
 def _crossing(row: Record) -> str:

@@ -7,7 +7,7 @@ import math
 
 from stagelens.pipeline.report import figures
 from stagelens.pipeline.report.section import Record, Section
-from stagelens.pipeline.report.sparsity import SIGNS, said
+from stagelens.pipeline.report.sparsity import SIGNS
 
 CROSSED = "user x item degree"
 
@@ -60,7 +60,7 @@ def for_whom(summary: Record) -> Section | None:
     return Section(
         "Worth over all budgets, by group",
         "The area under the worth curve inside groups (degrees are those with everything kept), a second family with "
-        "simultaneous 95 % intervals; too small to tell: a true effect as large as the margin would not have shown.",
+        "simultaneous 95 % intervals; too small to tell: less than 80 % power against an effect of the margin.",
         ("system", "group", "users", "area", "95 % interval", "p adj.", "verdict"),
         tuple(
             (
@@ -70,7 +70,7 @@ def for_whom(summary: Record) -> Section | None:
                 figures.signed(row["difference"]),
                 _interval(row),
                 figures.probability(row["p_adjusted"]),
-                said(row),
+                figures.verdict(row),
             )
             for row in rows
         ),

@@ -95,7 +95,7 @@ def test_effects_stand_with_interval_share_and_the_secondary_metric(attributed: 
     assert rows[0] == (
         *("t", "recall", "+0.0110", "[+0.0070, +0.0150]", "0.010", "60.0 %", "helps", "+0.0500"),
     )
-    assert rows[1][5:] == ("-", "cannot tell (would have seen >= 0.0057)", "-")
+    assert rows[1][5:] == ("-", "too small to tell (would have seen >= 0.0057)", "-")
     assert rows[2][:2] == ("all", "end to end")
     assert len(rows) == 3
 

@@ -42,7 +42,10 @@ def test_memory_and_shares() -> None:
 
 def test_verdicts_carry_the_size_that_they_depend_on() -> None:
     record = {"margin": 0.0068, "detectable": 0.0075}
-    assert figures.verdict({**record, "verdict": "cannot tell"}) == "cannot tell (would have seen >= 0.0075)"
+    small = {**record, "verdict": "cannot tell"}
+    assert figures.verdict(small) == "too small to tell (would have seen >= 0.0075)"
+    assert figures.verdict({**small, "detectable": 0.005}) == "cannot tell (would have seen >= 0.0050)"
+    assert figures.verdict({**small, "detectable": None}) == "too small to tell"
     assert figures.verdict({**record, "verdict": "no difference"}) == "no difference (within ±0.0068)"
     assert figures.verdict({**record, "verdict": "helps"}) == "helps"
     assert figures.verdict({**record, "verdict": None}) == figures.DASH

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from stagelens.pipeline.report import curves, page, sparsity, tables
+from stagelens.pipeline.report import curves, figures, page, sparsity, tables
 from stagelens.pipeline.report.schema import validate
 from stagelens.pipeline.report.sections import sections
 
@@ -183,8 +183,8 @@ def test_worth_has_what_is_won_back_and_says_what_is_too_small_to_tell(thinned):
     growth = section(thinned, "Is content worth more where data is sparse?").rows[0]
     assert growth[9] == "7.0 % [1.0 %, 20.0 %]"
     told = judged(0.0, verdict="cannot tell", detectable=0.0009)
-    assert sparsity.said(told) == "cannot tell (would have seen >= 0.0009)"
-    assert sparsity.said({**told, "detectable": None}) == "too small to tell"
+    assert figures.verdict(told) == "cannot tell (would have seen >= 0.0009)"
+    assert figures.verdict({**told, "detectable": None}) == "too small to tell"
 
 
 def test_crossings_are_told_with_their_share_of_curves(thinned):
