@@ -184,7 +184,12 @@ class _Planner:
         return Axis("log" if smallest > 0 else "linear")
 
     def _notes(self) -> Iterator[str]:
-        """Yield what a reader has to know of the base."""
+        """Yield what a reader has to know of the budgets and of the base."""
+        kept = {label: int(degree.sum()) for label, degree in self.degrees.items()}
+        whole = kept.get(self.points[0].label)
+        for label, count in list(kept.items()):
+            if count == whole and label != self.points[0].label:
+                yield f"{label} withholds nothing: its systems are those with everything kept."
         for table in self.builder.study.recall.base:
             uses = {str(table.get("use")), str((table.get("vectors") or {}).get("use"))}
             for name in sorted(uses & OPAQUE):

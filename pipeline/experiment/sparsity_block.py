@@ -221,7 +221,10 @@ class _Block:
         return ratio[0], ratio[1:]
 
     def _ends_of(self, value: float, drawn: Float64) -> Record:
-        low, high = np.quantile(drawn, [self.alpha / 2, 1 - self.alpha / 2], method="nearest")
+        # inf - inf, of a base that may find nothing at two budgets, could be anything
+        open_, end = np.isnan(drawn), self.alpha / 2
+        low = np.quantile(np.where(open_, -np.inf, drawn), end, method="nearest")
+        high = np.quantile(np.where(open_, np.inf, drawn), 1 - end, method="nearest")
         return {"share": _known(value), "low": _known(low), "high": _known(high)}
 
     # ------------------------------------------------------------ crossing and loss

@@ -23,7 +23,7 @@ from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import MeasureOptions, Study, read_margin
 
-JUDGED_EPOCH = 4
+JUDGED_EPOCH = 5
 """Raise when what is said of the same measurements changes (statistics, records, blocks): the store keeps it."""
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""
@@ -332,7 +332,7 @@ SECONDARY = {"recall": "recall@50", "rerank": "hit@10", "both": "hit@10"}
 
 IN_SUMMARY = (
     "baseline system stage metric contrast slice primary n seeds difference low high p p_adjusted margin detectable "
-    "verdict too_small"
+    "verdict too_small family"
 ).split()
 
 

@@ -34,18 +34,25 @@ def verdicts(summary: Record) -> Section | None:
     judged = [
         c for c in summary.get("comparisons", ()) if c.get("verdict") is not None and not c.get("slice")
     ]
-    chosen = sorted(judged, key=_order)
-    if not chosen:
+    if not judged:
         return None
+    families = list(dict.fromkeys(c.get("family") for c in judged))
+    chosen = sorted(judged, key=lambda c: (families.index(c.get("family")), *_order(c)))
+    mixed = len(families) > 1
     rows = tuple(
-        (*_comparison_row(c), figures.probability(c.get("p_adjusted")), figures.verdict(c)) for c in chosen
+        (
+            *([str(c.get("family"))] if mixed else []),
+            *(*_comparison_row(c), figures.probability(c.get("p_adjusted")), figures.verdict(c)),
+        )
+        for c in chosen
     )
     return Section(
         "Verdicts",
-        "Difference = system minus baseline, paired by user, with the simultaneous 95 % interval; positive "
-        "is better. worth: with the modality minus without it; information: real minus shuffled "
+        "Difference = system minus baseline, paired by user, with the 95 % interval that is simultaneous within a "
+        "family; positive is better. worth: with the modality minus without it; information: real minus shuffled "
         "rows, which alone never says that a modality is worth having.",
         (
+            *(["family"] if mixed else []),
             "system",
             "baseline",
             "stage",
@@ -57,7 +64,7 @@ def verdicts(summary: Record) -> Section | None:
             "verdict",
         ),
         rows,
-        texts=5,
+        texts=5 + mixed,
         lines=tuple(sentence(c) for c in chosen),
     )
 

@@ -162,6 +162,11 @@ def test_every_interaction_channel_has_a_curve_and_a_file_a_warning(plan):
     assert plan(budgets=[50]).notes == ()
 
 
+def test_a_budget_that_withholds_nothing_is_named(plan):
+    notes = plan(how="per-user", budgets=[100_000, 1]).notes
+    assert notes == ("k = 100000 withholds nothing: its systems are those with everything kept.",)
+
+
 def test_a_thinned_modality_leaves_the_base_alone(plan):
     found = plan(how="modality", budgets=[40])
     curves = {curve.system: curve for curve in found.curves}

@@ -214,6 +214,21 @@ def test_worth_that_was_there_before_wins_nothing_back():
         assert back["low"] <= back["high"] <= back["low"] + 1e-6
 
 
+def test_ratios_without_a_bound_have_none(whole):
+    measure = SimpleNamespace(alpha=0.05, draws=999)
+    finished = SimpleNamespace(records=[], truth=None, study=SimpleNamespace(measure=measure))
+    ends = _Block(finished, SparsityPlan((), (), (), points=(Point("1", 1.0),)))._ends_of
+    drawn = np.linspace(0.0, 1.0, 1001)
+    assert ends(0.5, drawn) == {"share": 0.5, "low": 0.025, "high": 0.975}
+    few, many = drawn.copy(), drawn.copy()
+    few[500], many[:100] = np.nan, np.nan
+    assert ends(0.5, few) == pytest.approx({"share": 0.5, "low": 0.024, "high": 0.976}, abs=1e-9)
+    assert ends(0.5, many) == {"share": 0.5, "low": None, "high": None}
+    many[:100] = np.inf
+    assert ends(0.5, many)["low"] == pytest.approx(0.125)
+    assert ends(0.5, many)["high"] is None
+
+
 def test_relative_worth_is_worth_over_the_base(whole):
     block = whole.summary["sparsity_study"]
     base = [p["mean"] for p in points(whole.summary, "base")]

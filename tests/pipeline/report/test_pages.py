@@ -162,6 +162,15 @@ def test_the_terminal_leaves_copies_and_second_views_to_the_report(summary: dict
     assert "base [base list]" in page.html(summary, MANIFEST)
 
 
+def test_several_families_are_told_apart(summary: dict[str, Any]) -> None:
+    first = {**summary["comparisons"][0], "family": "loss", "system": "base at 20 %"}
+    summary["comparisons"] = [{**c, "family": "primary"} for c in summary["comparisons"]] + [first]
+    (verdicts,) = [section for section in sections(summary) if section.title == "Verdicts"]
+    assert verdicts.columns[:2] == ("family", "system")
+    assert [row[0] for row in verdicts.rows] == ["primary"] * (len(verdicts.rows) - 1) + ["loss"]
+    assert verdicts.rows[-1][1] == "base at 20 %"
+
+
 def test_worth_comes_first_and_other_last(summary: dict[str, Any]) -> None:
     summary["comparisons"].insert(0, {**summary["comparisons"][0], "contrast": "other", "system": "text"})
     (verdicts,) = [section for section in sections(summary) if section.title == "Verdicts"]
