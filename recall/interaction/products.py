@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from stagelens.pipeline.threads import over_rows
 from stagelens.recall.seen import top
 
 BUFFER = 1 << 22
-"""Entries of the product held at once (8 bytes each), at least one row."""
+"""Entries of the product held at once (8 bytes each), at least one row; more where rows are very wide."""
 
 
 class Sparse(NamedTuple):
@@ -52,6 +53,35 @@ class Sparse(NamedTuple):
         return np.diff(self.indptr)
 
 
+class Divisor(NamedTuple):
+    """What an entry t of a product at row r and column c is divided by.
+
+    ``left[r] * right[c] + shrink``; between sets
+    ``t + alpha * max(left[r] - t, 0) + beta * max(right[c] - t, 0) + shrink``: what they share, and what each has
+    beside it. An entry whose divisor is 0 counts as 0.
+
+    Attributes:
+        left: float32 [R].
+        right: float32 [C].
+        shrink: Added.
+        sets: Which of the two.
+        alpha: Weight of what only the row has.
+        beta: Weight of what only the column has.
+    """
+
+    left: Float32
+    right: Float32
+    shrink: float = 0.0
+    sets: bool = False
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    @classmethod
+    def one(cls, rows: int, columns: int) -> Divisor:
+        """Return the one that changes nothing."""
+        return cls(np.ones(rows, np.float32), np.ones(columns, np.float32))
+
+
 @njit(cache=True, nogil=True)
 def _rows(
     a_at: Any,
@@ -63,6 +93,9 @@ def _rows(
     left: Any,
     right: Any,
     shrink: Any,
+    sets: Any,
+    alpha: Any,
+    beta: Any,
     first: Any,
     start: Any,
     lo: Any,
@@ -87,7 +120,13 @@ def _rows(
                     n += 1
                 total[j] += weight * b_val[y]
         for x in range(start[at], start[at] + n):
-            value[x] = total[column[x]] / (left[row] * right[column[x]] + shrink)
+            both = total[column[x]]
+            if sets:
+                more, other = max(left[row] - both, 0.0), max(right[column[x]] - both, 0.0)
+                divisor = both + alpha * more + beta * other + shrink
+            else:
+                divisor = left[row] * right[column[x]] + shrink
+            value[x] = both / divisor if divisor > 0.0 else 0.0
         count[at] = n
 
 
@@ -125,12 +164,30 @@ def _product_rows(given: tuple[Any, ...], made: tuple[Any, ...], lo: int, hi: in
     _rows(*given, lo, hi, *made)
 
 
+def pieces(bound: Int64, width: int = 0) -> Iterator[tuple[int, int, Int64, int]]:
+    """Cut ragged rows into runs that fit the buffer, one row at least.
+
+    Args:
+        bound: int64 [R], the most entries of each row.
+        width: Columns: whoever keeps a place for each should not do so for a handful of rows.
+
+    Yields:
+        First row, row after the last, int64 starts of its rows in the buffer, and entries needed.
+    """
+    ends = np.zeros(len(bound) + 1, np.int64)
+    np.cumsum(bound, out=ends[1:])
+    first = 0
+    while first < len(bound):
+        reach = ends[first] + max(BUFFER, 16 * width)
+        last = max(first + 1, int(np.searchsorted(ends, reach, side="right")) - 1)
+        yield first, last, ends[first:last] - ends[first], int(ends[last] - ends[first])
+        first = last
+
+
 def top_products(
     a: Sparse,
     b: Sparse,
-    left: Float32,
-    right: Float32,
-    shrink: float,
+    divisor: Divisor,
     seen: Lists,
     tie: Int32,
     depth: int,
@@ -140,9 +197,7 @@ def top_products(
     Args:
         a: R rows.
         b: C columns.
-        left: float32 [R]; entry (r, c) is divided by ``left[r] * right[c] + shrink``.
-        right: float32 [C].
-        shrink: See ``left``.
+        divisor: What every entry is divided by.
         seen: Lists with R rows, each sorted: columns left out.
         tie: int32 [C]; lower wins.
         depth: Columns a row.
@@ -153,26 +208,18 @@ def top_products(
     rows = len(a.lengths)
     most = np.zeros(len(a.column) + 1, np.int64)
     np.cumsum(b.lengths[a.column], out=most[1:])
-    bound = np.minimum(np.diff(most[a.indptr]), len(right))
-    ends = np.zeros(rows + 1, np.int64)
-    np.cumsum(bound, out=ends[1:])
+    bound = np.minimum(np.diff(most[a.indptr]), len(tie))
     item = np.empty((rows, depth), np.int32)
     score = np.empty((rows, depth), np.float32)
-    first = 0
-    while first < rows:
-        last = max(first + 1, int(np.searchsorted(ends, ends[first] + BUFFER, side="right")) - 1)
-        start = ends[first:last] - ends[first]
-        size = int(ends[last] - ends[first])
+    for first, last, start, size in pieces(bound, len(tie)):
         count = np.empty(last - first, np.int64)
         column, value = np.empty(size, np.int32), np.empty(size, np.float32)
-        args = (*a, *b, left, right, float(shrink), first, start)
-        made = (count, column, value)
+        args = (*a, *b, *divisor, first, start)
         steps = size / (last - first)
-        over_rows(last - first, partial(_product_rows, args, made), steps=steps)
+        over_rows(last - first, partial(_product_rows, args, (count, column, value)), steps=steps)
         item[first:last], score[first:last] = top(
             start, count, column, value, seen.rows(np.arange(first, last)), tie, depth
         )
-        first = last
     return item, score
 
 
