@@ -26,7 +26,7 @@ def unpaired(lab: Laboratory, log: Interactions, baseline: Int32, system: Int32,
         metric: Primary metric.
     """
     truth = Truth.of(log)
-    places = lab.places(truth)
+    places = lab.fresh.places(truth)
     sides = [contributions(ranks[places], truth, metric) for ranks in (baseline, system)]
     even = 1.0 / truth.count[truth.pair_row]  # a user's weight, spread over the user's pairs
     means = [float(side.sum()) / len(truth) for side in sides]

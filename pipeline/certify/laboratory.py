@@ -19,10 +19,11 @@ import numpy as np
 from stagelens.pipeline.compose import Then
 from stagelens.pipeline.core import Dataset, Float64, Int32, Int64, Interactions, Split
 from stagelens.pipeline.evaluate.cost import Phases
-from stagelens.pipeline.evaluate.metrics import contributions, measure
+from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan
 from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
+from stagelens.pipeline.experiment.fresh import Fresh, contrasts, keys_of
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import Measured, comparison_records, margin_of, primary_metric
@@ -62,11 +63,9 @@ class Laboratory:
         dataset: The world's data, with treated copies.
         split: Its windows.
         arms: Systems by key.
-        ranks: int32 [P] by key, of the union of all logs.
-        pairs: int64 [P], increasing: user * I + item.
+        ranks: int32 [P] by key, of the pairs of all logs.
+        fresh: All logs and their pairs, the observed one first.
         margins: Smallest effect that matters by key: a share of the stage's base system on valid.
-        observed: The log that the study sees as test.
-        draws: Fresh logs of the test span, independent of the observed one and of each other.
     """
 
     study: Study
@@ -74,10 +73,23 @@ class Laboratory:
     split: Split
     arms: Mapping[Key, Arm]
     ranks: Mapping[Key, Int32]
-    pairs: Int64
+    fresh: Fresh
     margins: Mapping[Key, float]
-    observed: Interactions
-    draws: tuple[Interactions, ...]
+
+    @property
+    def observed(self) -> Interactions:
+        """The log that the study sees as test."""
+        return self.fresh.logs[0]
+
+    @property
+    def draws(self) -> tuple[Interactions, ...]:
+        """Fresh logs of the test span, independent of the observed one and of each other."""
+        return self.fresh.logs[1:]
+
+    @property
+    def pairs(self) -> Int64:
+        """int64 [P], increasing: user * I + item."""
+        return self.fresh.pairs
 
     def with_ranks(self, arm: Arm, ranks: Int32) -> Laboratory:
         """Return the laboratory with one more system, known by its ranks."""
@@ -89,16 +101,10 @@ class Laboratory:
             margins={**self.margins, arm.key: margin},
         )
 
-    def places(self, truth: Truth) -> Int64:
-        """Return int64: where the pairs of a log's truth stand among all pairs."""
-        key = truth.user[truth.pair_row].astype(np.int64) * self.dataset.n_items + truth.pair_item
-        place: Int64 = np.searchsorted(self.pairs, key)
-        return place
-
     def measured(self, log: Interactions, keys: Sequence[Key]) -> tuple[Truth, dict[Key, Measured]]:
         """Return the truth that a log makes, and every system measured on it."""
         truth = Truth.of(log)
-        places = self.places(truth)
+        places = self.fresh.places(truth)
         none = np.zeros((1, 0), dtype=np.int64)
         return truth, {key: Measured(self.arms[key], self.ranks[key][places][None], (), none) for key in keys}
 
@@ -109,38 +115,19 @@ class Laboratory:
         plan = Plan((), tuple(self.arms[key] for key in keys), tuple(comparisons))
         return comparison_records(plan, measured, self.margins, truth, self.study.measure)
 
-    def values(self, log: Interactions, keys: Sequence[Key], metric: str | None = None) -> Float64:
-        """Return float64 [arms]: each system's metric on one log, the mean over its users."""
-        truth = Truth.of(log)
-        places = self.places(truth)
-        return np.array(
-            [
-                contributions(self.ranks[key][places], truth, metric or primary_metric(self.arms[key])).sum()
-                for key in keys
-            ]
-        ) / len(truth)
-
     def true_values(self, keys: Sequence[Key], draws: Sequence[Interactions] | None = None) -> Float64:
         """Return float64 [draws, arms]; the mean over draws is each system's true metric."""
-        return np.stack([self.values(log, keys) for log in (self.draws if draws is None else draws)])
+        metrics = {key: primary_metric(self.arms[key]) for key in keys}
+        ranks = {key: self.ranks[key] for key in keys}
+        return self.fresh.true_values(ranks, metrics, self.draws if draws is None else draws)
 
     def differences(
         self, comparisons: Sequence[Comparison], draws: Sequence[Interactions] | None = None
     ) -> Float64:
         """Return float64 [draws, comparisons]; the mean over draws is the true difference."""
         keys = keys_of(comparisons)
-        weights = np.zeros((len(keys), len(comparisons)))
-        for place, comparison in enumerate(comparisons):
-            for weight, baseline, system in comparison.sum:
-                weights[keys.index(system), place] += weight
-                weights[keys.index(baseline), place] -= weight
-        found: Float64 = self.true_values(keys, draws) @ weights
+        found: Float64 = self.true_values(keys, draws) @ contrasts(keys, comparisons)
         return found
-
-
-def keys_of(comparisons: Sequence[Comparison]) -> list[Key]:
-    """Return the arms that comparisons are about, each once."""
-    return list(dict.fromkeys(key for one in comparisons for _, *pair in one.sum for key in pair))
 
 
 def leaky(windows: Windows) -> Windows:
@@ -178,13 +165,8 @@ def fitted(
     try:
         bench = Workbench.of(dataset, split, seed=study.seeds[0], store=folder)
         observed = bench.windows.test.target
-        pairs = _pairs([observed, *draws])
-        asked = Interactions.of(
-            pairs // dataset.n_items,
-            pairs % dataset.n_items,
-            n_users=dataset.n_users,
-            n_items=dataset.n_items,
-        )
+        fresh = Fresh.of([observed, *draws])
+        asked = fresh.asked
         honest = [arm for arm in arms if arm.key not in leaks]
         ranks, margins = _ranked(bench, [arm for arm in honest if not arm.variant], asked, study)
         for name, conditions in (variants or {}).items():
@@ -199,14 +181,9 @@ def fitted(
             ranks |= _ranked(spoilt, [arm for arm in arms if arm.key in leaks], asked, study)[0]
         by_key = {arm.key: arm for arm in arms}
         smallest = {key: margins[arm.stage, arm.variant] for key, arm in by_key.items()}
-        yield Laboratory(study, dataset, split, by_key, ranks, pairs, smallest, observed, tuple(draws))
+        yield Laboratory(study, dataset, split, by_key, ranks, fresh, smallest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _pairs(logs: Sequence[Interactions]) -> Int64:
-    keys = [log.user.astype(np.int64) * log.n_items + log.item for log in logs]
-    return np.unique(np.concatenate(keys))
 
 
 def _ranked(
@@ -215,7 +192,7 @@ def _ranked(
     """Return int32 [P] by key, and by stage and variant the margin from its first arm on valid."""
     fit_arms(bench, arms, Phases())
     test, valid = bench.windows.test, bench.windows.valid
-    window = Window("test", test.fit, test.input, test.mask, asked, test.tie)
+    window = replace(test, target=asked)
     ranks = {key: found[0] for key, found in ranks_of(bench, arms, window).items()}
     first: dict[str, Arm] = {arm.stage: arm for arm in reversed(arms)}
     margins: dict[tuple[str, str], float] = {}

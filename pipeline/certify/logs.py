@@ -8,10 +8,8 @@ import numpy as np
 
 from stagelens.pipeline.core import Float64, Interactions, Split
 from stagelens.pipeline.seeds import generator
+from stagelens.pipeline.worlds.evened import evened
 from stagelens.pipeline.worlds.generate import Generated
-
-ROUNDS = 8
-"""Corrections of a user's pace, each by the ratio of the events wanted and expected."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,14 +44,8 @@ class Logs:
     @classmethod
     def even(cls, made: Generated, split: Split) -> Logs:
         """Return logs in which all items are examined alike, with as many events of every user as the policy has."""
-        policy = cls.of(made, split)
-        wanted = policy.chance.sum(axis=1)
-        clocks = replace(made.clocks, exposure=np.ones_like(made.clocks.exposure))
-        for _ in range(ROUNDS):
-            found = cls.of(replace(made, clocks=clocks), split)
-            expected = np.maximum(found.chance.sum(axis=1), 1e-12)
-            clocks = replace(clocks, pace=clocks.pace * np.where(wanted > 0, wanted / expected, 1.0))
-        return replace(cls.of(replace(made, clocks=clocks), split), name="even")
+        start, taken = int(split.test.time.min()), split.train.merged(split.valid)
+        return replace(cls.of(evened(made, start, taken), split), name="even")
 
     def draw(self, number: int) -> Interactions:
         """Return one log; numbers are independent. Its events carry no time within the span."""

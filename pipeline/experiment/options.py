@@ -16,6 +16,7 @@ from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.knockout_options import KnockoutOptions
 from stagelens.pipeline.experiment.option_table import Options, Stage
 from stagelens.pipeline.experiment.sparsity_options import SparsityOptions
+from stagelens.pipeline.experiment.tuning_options import TuneOptions
 from stagelens.pipeline.recipe import explain
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ class MeasureOptions(Options):
     """Feature importance, gain and grouped permutation, on valid."""
     latency_queries: int = Field(25, ge=0)
     """Single queries timed for the latency percentiles."""
+    truth: int = Field(0, ge=0)
+    """In a world: fresh logs from which the true difference of every comparison is told, beside the measured one."""
 
     @pydantic.model_validator(mode="after")
     def _draws_reach_alpha(self) -> MeasureOptions:
@@ -210,6 +213,7 @@ class Study(Options):
     compare: CompareOptions = CompareOptions()
     knockouts: KnockoutOptions = KnockoutOptions()
     sparsity: SparsityOptions = SparsityOptions()
+    tune: TuneOptions = TuneOptions()
     axes: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """Axis -> label -> patch of protocol, recall and rerank; cells are compared, the first label is the baseline."""
 

@@ -54,6 +54,7 @@ from stagelens.pipeline.experiment.summary import (
     system_record,
 )
 from stagelens.pipeline.experiment.variants import Variant, laid_out, under
+from stagelens.pipeline.experiment.world_truth import TRUTH_EPOCH, check_truth, truth_of_world
 from stagelens.pipeline.native import release_memory
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
@@ -105,6 +106,8 @@ def simulate(
     with phases("load"):
         dataset = study.data.opened()
         split = make_split(dataset, study.data.split, seed=study.data.split_seed)
+        if study.measure.truth:
+            check_truth(study, split)
         plan = kind.plan(study, dataset)
         key = study_fingerprint(study, plan, dataset, split)
         folder = RunFolder.of(out, study.name, key)
@@ -268,7 +271,24 @@ class Run:
                 for record, one in zip(judged["systems"], shown, strict=True)
             ]
         records = [dict(record) for record in judged["records"]]
-        return replace(finished, records=records), {"systems": systems, "blocks": judged["blocks"]}
+        blocks = {**judged["blocks"], **self.truth_of(records, said)}
+        return replace(finished, records=records), {"systems": systems, "blocks": blocks}
+
+    def truth_of(self, records: list[dict[str, Any]], key: str) -> dict[str, Any]:
+        """Return the block ``world_truth``, where it is asked for."""
+        study, plan = self.study, self.plan
+        if not study.measure.truth:
+            return {}
+
+        def told() -> Saved:
+            rows = truth_of_world(study, self.split, plan.comparisons, records, plan.arms, self.bench)
+            return Saved({}, {"rows": json.loads(json.dumps(rows))})
+
+        with self.phases("truth"):
+            rows = self.store.saved("truth", study.name, fingerprint("truth", TRUTH_EPOCH, key), told).meta[
+                "rows"
+            ]
+        return {"world_truth": rows}
 
     def written(
         self,

@@ -15,6 +15,8 @@ from stagelens.pipeline.report import (
     sparsity,
     sparsity_groups,
     systems,
+    tuning,
+    world_truth,
 )
 from stagelens.pipeline.report.section import Record, Section
 
@@ -33,6 +35,8 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
         summary = headline(summary)
     if summary.get("estimate"):
         return _present(_foreseen(complete), summary)
+    if summary.get("tuning"):
+        return _present([tuning.best, tuning.so_far] if complete else [tuning.so_far, tuning.best], summary)
     stages = [systems.recall, systems.rerank, systems.end_to_end, systems.losses]
     rest = [index_loss.by_degree, systems.importance, systems.costs]
     credit: list[Make] = [attribution.effects, attribution.contrasts, attribution.stages]
@@ -48,13 +52,13 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
         credit.insert(0, sparsity.lost)
     others = [comparisons.other_intervals, comparisons.slice_verdicts, systems.slices]
     if complete:
-        order = [*credit, *more, *compared, *stages, *others, *rest]
+        order = [*credit, *more, *compared, world_truth.beside, *stages, *others, *rest]
     else:  # the tables of these blocks hold the verdicts of their comparisons
         own = summary.get("attribution") or summary.get("integration") or summary.get("sparsity_study")
         before = [*stages, *rest] if thinned is None else [sparsity_groups.index]
         if thinned is not None and not thinned["worth"]:
             before.append(_primary_verdicts)
-        order = [*before, *reversed(credit if own else compared)]
+        order = [*before, world_truth.beside, *reversed(credit if own else compared)]
     return _present(order, summary)
 
 
@@ -105,6 +109,8 @@ def heading(summary: Record, *, notes: bool = True) -> list[str]:
         + (f": {', '.join(sizes)}." if sizes else ".")
     ]
     lines += [str(note) for note in dataset.get("notes", ()) if notes]
+    if summary.get("tuning"):
+        return [*lines, *(tuning.notes(summary) if notes else [])]
     foreseen = summary.get("estimate") or {}
     lines += [str(note) for note in foreseen.get("notes", ())]
     seeds = [int(c.get("seeds") or 1) for c in summary.get("comparisons", ())]

@@ -100,7 +100,7 @@ def test_leaks_move_the_leaking_arm_alone(parts, lab):
     with fitted(options, dataset, windows, two, lab.draws, leaks=[leak]) as told:
         np.testing.assert_array_equal(told.ranks[key_of("recall", None)], lab.ranks[key_of("recall", None)])
         assert (told.ranks[leak] != lab.ranks[leak]).any()
-        honest, leaking = (one.values(one.observed, [leak])[0] for one in (lab, told))
+        honest, leaking = (one.true_values([leak], [one.observed])[0, 0] for one in (lab, told))
         assert leaking > honest + 0.05
 
 
@@ -111,7 +111,7 @@ def test_unpaired_arms_keep_the_difference_and_lose_the_pairing(lab):
     apart = unpaired(lab, lab.observed, lab.ranks[base], lab.ranks[on], "recall@20")
     assert apart.difference == pytest.approx(paired["difference"])
     truth = Truth.of(lab.observed)
-    places = lab.places(truth)
+    places = lab.fresh.places(truth)
     widths = []
     for key in (base, on):
         one = interval(contributions(lab.ranks[key][places], truth, "recall@20"), truth)
