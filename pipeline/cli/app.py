@@ -20,6 +20,7 @@ from stagelens.pipeline.cli import (
     show,
     sparsity,
     study,
+    tune,
 )
 from stagelens.pipeline.cli.suggest import Commands
 
@@ -39,6 +40,7 @@ def build() -> Any:
     _add(root, "sparsity", sparsity.sparsity, sparsity.EXAMPLES)
     _add(root, "certify", certify.certify, certify.EXAMPLES)
     _add(root, "estimate", estimate.estimate, estimate.EXAMPLES)
+    _add(root, "tune", tune.tune, tune.EXAMPLES)
     _add(root, "list", listing.list_, listing.EXAMPLES)
     _add(root, "show", show.show, show.EXAMPLES)
     _add(root, "doctor", doctor.doctor, "")

@@ -47,7 +47,7 @@ def study_fingerprint(study: Study, plan: Plan, dataset: Dataset, split: Split) 
 
     The arms stand in it with every field of their recipes, so a changed default is another study.
     """
-    options = study.model_dump(mode="json", exclude={"name", "device", "block", "output"})
+    options = study.model_dump(mode="json", exclude={"name", "device", "block", "output", "tune"})
     options["data"].pop("path")
     arms = [
         [*arm.key, arm.system, arm.system.inputs(), arm.variant, *([] if arm.filled else ["unfilled"])]
