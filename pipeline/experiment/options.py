@@ -144,6 +144,8 @@ class MeasureOptions(Options):
     """Feature importance, gain and grouped permutation, on valid."""
     latency_queries: int = Field(25, ge=0)
     """Single queries timed for the latency percentiles."""
+    truth: int = Field(0, ge=0)
+    """In a world: fresh logs from which the true difference of every comparison is told, beside the measured one."""
 
     @pydantic.model_validator(mode="after")
     def _draws_reach_alpha(self) -> MeasureOptions:

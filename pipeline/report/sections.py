@@ -16,6 +16,7 @@ from stagelens.pipeline.report import (
     sparsity_groups,
     systems,
     tuning,
+    world_truth,
 )
 from stagelens.pipeline.report.section import Record, Section
 
@@ -51,13 +52,13 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
         credit.insert(0, sparsity.lost)
     others = [comparisons.other_intervals, comparisons.slice_verdicts, systems.slices]
     if complete:
-        order = [*credit, *more, *compared, *stages, *others, *rest]
+        order = [*credit, *more, *compared, world_truth.beside, *stages, *others, *rest]
     else:  # the tables of these blocks hold the verdicts of their comparisons
         own = summary.get("attribution") or summary.get("integration") or summary.get("sparsity_study")
         before = [*stages, *rest] if thinned is None else [sparsity_groups.index]
         if thinned is not None and not thinned["worth"]:
             before.append(_primary_verdicts)
-        order = [*before, *reversed(credit if own else compared)]
+        order = [*before, world_truth.beside, *reversed(credit if own else compared)]
     return _present(order, summary)
 
 
