@@ -88,12 +88,13 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
             fitted.add(fingerprint(arm.system, where))
     trees = int(study.rerank.reranker.get("trees", 300))
     listed = min(size, (study.protocol.negatives or size) + 2)
-    lists = (work.taught + work.valid + work.test) * len(parts) / LISTS
-    training = len(fitted) * work.taught * listed * trees * STOPPED / ROW_TREES
-    features = len(unions) * (work.taught + work.test) * size / FEATURES
+    taught, windows = (work.taught, work.windows) if fitted else (0, 0)
+    lists = (taught + work.valid + work.test) * len(parts) / LISTS
+    training = len(fitted) * taught * listed * trees * STOPPED / ROW_TREES
+    features = len(unions) * (taught + work.test) * size / FEATURES if fitted else 0.0
     scoring = len(fitted) * work.test * size * trees * STOPPED / SCORED
     merging = len(unions) * work.valid * 40 * 5e-6
-    fits = (work.windows + 2) * len(parts) * 0.02 * dataset.n_items / 1000
+    fits = (windows + 2) * len(parts) * 0.02 * dataset.n_items / 1000
     alone = len(plan.arms) * ARM + work.judged * len(plan.comparisons) * JUDGED
     each = lists + training + features + scoring + merging + fits
     return (len(study.seeds) * each + alone) / cores + START

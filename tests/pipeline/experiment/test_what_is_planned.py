@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.experiment import estimate
 from stagelens.pipeline.experiment.arms import chosen_modalities, plan_of
 
 
@@ -112,3 +113,15 @@ def test_what_is_off_is_absent(make_study, shop, stage):
                 off = {part.label for part in arm.recall.parts if part.reads - on}
                 assert set(group.hidden) == off
                 assert group.merged is (not off)
+
+
+def test_a_study_without_rerankers_is_not_timed_as_if_it_taught_any(make_study, tiny, tiny_split):
+    def seconds(**options):
+        study = make_study(**{"measure.latency_queries": 0, **options})
+        return estimate.estimate_seconds(study, plan_of(study, tiny), tiny, tiny_split)
+
+    recall, both = seconds(stage="recall"), seconds(stage="both")
+    assert estimate.START < recall < both
+    cross = {"protocol.refit": "cross", "protocol.folds": 20}  # windows that teach re-rankers alone
+    assert seconds(stage="recall", **cross) == recall
+    assert seconds(stage="both", **cross) > both
