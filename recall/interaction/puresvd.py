@@ -13,6 +13,7 @@ from stagelens.pipeline.contracts import FittedVectors, Saved
 from stagelens.pipeline.core import Bool, Float32, Int32, Queries, TrainingData
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import generator
+from stagelens.pipeline.space import Space, Whole
 
 NEGLIGIBLE = 1e-6
 """Factors whose singular value is below this share of the largest carry rounding noise only."""
@@ -28,10 +29,12 @@ class PureSVD(Recipe):
     other, and held-out items never leak through a stored user vector. Serve it with the dot product.
 
     References:
-        Cremonesi, Koren & Turrin 2010, doi:10.1145/1864708.1864721.
+        Cremonesi, Koren & Turrin 2010, doi:10.1145/1864708.1864721. Range searched: McElfresh et al. 2022,
+        arXiv:2206.11886.
     """
 
     role: ClassVar[Role] = "vectors"
+    space: ClassVar[Space] = {"factors": Whole(1, 350)}
 
     factors: PositiveInt = 64
     """Width D of the vectors; fewer where the matrix has a lower rank."""
