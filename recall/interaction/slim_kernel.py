@@ -1,0 +1,299 @@
+"""Sparse linear models: coordinate descent on the Gram matrix, and stochastic steps on pairs; compiled.
+
+Import this module inside functions only: numba takes a second to load.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from stagelens.pipeline.core import Float32, Float64, Int32, Int64, Lists
+from stagelens.pipeline.threads import over_rows
+from stagelens.recall.interaction.products import Sparse, pieces
+from stagelens.recall.seen import top
+
+TOLERANCE = 1e-4
+"""Coordinate descent ends when no weight moves by more than this share of the largest."""
+DECAY, MOMENTUM, VARIANCE, TINY = 0.995, 0.9, 0.999, 1e-8
+"""Of RMSprop, and the two of Adam (Kingma & Ba 2015, arXiv 1412.6980); and what keeps divisors above 0."""
+OPTIMISERS = ("sgd", "adagrad", "rmsprop", "adam")
+
+
+@njit(cache=True, nogil=True)
+def _lengths(i_at: Any, user: Any, u_at: Any, item: Any, lo: Any, hi: Any, out: Any) -> None:
+    met = np.full(len(i_at) - 1, -1, np.int64)
+    for i in range(lo, hi):
+        for x in range(i_at[i], i_at[i + 1]):
+            for y in range(u_at[user[x]], u_at[user[x] + 1]):
+                if met[item[y]] != i:
+                    met[item[y]] = i
+                    out[i] += 1
+
+
+@njit(cache=True, nogil=True)
+def _fill(i_at: Any, user: Any, u_at: Any, item: Any, at: Any, lo: Any, hi: Any, col: Any, val: Any) -> None:
+    place = np.full(len(i_at) - 1, -1, np.int64)
+    for i in range(lo, hi):
+        end = at[i]
+        for x in range(i_at[i], i_at[i + 1]):
+            for y in range(u_at[user[x]], u_at[user[x] + 1]):
+                j = item[y]
+                if place[j] < at[i]:
+                    place[j] = end
+                    col[end] = j
+                    val[end] = 0.0
+                    end += 1
+                val[place[j]] += 1.0
+
+
+def gram(by_item: Sparse, by_user: Sparse, check: Callable[[int], object]) -> Sparse:
+    """Return how many users have both items, where any has: P rows.
+
+    Args:
+        by_item: P rows of users.
+        by_user: U rows of items.
+        check: Called with the number of entries before they are made.
+    """
+    size = len(by_item.lengths)
+    steps = float(by_user.lengths[by_item.column].sum()) / max(size, 1)
+    args = (by_item.indptr, by_item.column, by_user.indptr, by_user.column)
+    lengths = np.zeros(size, np.int64)
+    over_rows(size, lambda lo, hi: _lengths(*args, lo, hi, lengths), steps=steps)
+    at = np.zeros(size + 1, np.int64)
+    np.cumsum(lengths, out=at[1:])
+    check(int(at[-1]))
+    column, value = np.empty(at[-1], np.int32), np.empty(at[-1], np.float32)
+    over_rows(size, lambda lo, hi: _fill(*args, at, lo, hi, column, value), steps=steps)
+    return Sparse(at, column, value)
+
+
+@njit(cache=True, nogil=True)
+def _pass(
+    active: Any, n: Any, held: Any, w: Any, left: Any, own: Any, at: Any, col: Any, val: Any, l1: Any, l2: Any
+) -> tuple[float, float]:
+    """Visit the first ``n`` of ``active`` once, those at 0 too unless ``held``; return largest move and weight."""
+    moved, largest = 0.0, 0.0
+    for x in range(n):
+        i = active[x]
+        if held and w[i] == 0.0:
+            continue
+        new = max(left[i] + own[i] * w[i] - l1, 0.0) / (own[i] + l2)
+        change = new - w[i]
+        if change != 0.0:
+            w[i] = new
+            for y in range(at[i], at[i + 1]):
+                left[col[y]] -= change * val[y]
+            moved = max(moved, abs(change))
+        largest = max(largest, new)
+    return moved, largest
+
+
+@njit(cache=True, nogil=True)
+def _descend(
+    at: Any,
+    col: Any,
+    val: Any,
+    own: Any,
+    l1: Any,
+    l2: Any,
+    sweeps: Any,
+    tolerance: Any,
+    first: Any,
+    start: Any,
+    lo: Any,
+    hi: Any,
+    count: Any,
+    column: Any,
+    value: Any,
+) -> None:
+    w = np.zeros(len(own), np.float64)
+    left = np.empty(len(own), np.float64)
+    active = np.empty(len(own), np.int64)
+    for row in range(lo, hi):
+        j = first + row
+        n = 0
+        left[:] = 0.0
+        for y in range(at[j], at[j + 1]):
+            # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
+            if col[y] != j and val[y] > l1:
+                active[n] = col[y]
+                left[col[y]] = val[y]
+                n += 1
+        for _ in range(sweeps):
+            moved, largest = _pass(active, n, False, w, left, own, at, col, val, l1, l2)
+            if moved <= tolerance * largest:
+                break
+            for _ in range(sweeps):
+                moved, largest = _pass(active, n, True, w, left, own, at, col, val, l1, l2)
+                if moved <= tolerance * largest:
+                    break
+        found = 0
+        for x in range(n):
+            if w[active[x]] > 0.0:
+                column[start[row] + found] = active[x]
+                value[start[row] + found] = w[active[x]]
+                found += 1
+            w[active[x]] = 0.0
+        count[row] = found
+
+
+def _descend_rows(given: tuple[Any, ...], made: tuple[Any, ...], lo: int, hi: int) -> None:
+    _descend(*given, lo, hi, *made)
+
+
+def elastic_net(
+    square: Sparse,
+    own: Float64,
+    l1: float,
+    l2: float,
+    keep: int,
+    tie: Int32,
+    *,
+    sweeps: int,
+    tolerance: float = TOLERANCE,
+) -> tuple[Int32, Float32]:
+    """Return the weights w >= 0 of every item j: the least of |x_j - X w|^2 / 2 + l2 |w|^2 / 2 + l1 |w|_1 with w_j = 0.
+
+    Args:
+        square: P rows of the Gram matrix.
+        own: float64 [P], its diagonal.
+        l1: See above.
+        l2: See above.
+        keep: Largest weights kept (K).
+        tie: int32 [P]; lower wins.
+        sweeps: Passes at most, over all items and, between two of these, over those with a weight.
+        tolerance: See ``TOLERANCE``.
+
+    Returns:
+        Places int32 [P, K] and weights float32 [P, K], largest first, padded.
+    """
+    bound = square.lengths
+    item = np.empty((len(bound), keep), np.int32)
+    weight = np.empty((len(bound), keep), np.float32)
+    for first, last, start, size in pieces(bound, len(bound)):
+        count = np.empty(last - first, np.int64)
+        column, value = np.empty(size, np.int32), np.empty(size, np.float32)
+        args = (*square, own, l1, l2, sweeps, tolerance, first, start)
+        made = (count, column, value)
+        over_rows(last - first, partial(_descend_rows, args, made), steps=1e5)
+        own_rows = Lists(np.arange(last - first + 1, dtype=np.int64), np.arange(first, last, dtype=np.int32))
+        item[first:last], weight[first:last] = top(start, count, column, value, own_rows, tie, keep)
+    return item, weight
+
+
+@njit(cache=True, nogil=True)
+def _unseen(items: Any, lo: Any, hi: Any, nth: Any) -> int:
+    """Return the ``nth`` number from 0 that the increasing ``items[lo:hi]`` leave out."""
+    low, high = 0, hi - lo
+    while low < high:
+        middle = (low + high) // 2
+        if items[lo + middle] - middle <= nth:
+            low = middle + 1
+        else:
+            high = middle
+    return int(nth + low)
+
+
+@njit(cache=True, nogil=True)
+def _step(mode: Any, gradient: Any, i: Any, memory: Any, mean: Any, correction: Any) -> float:
+    """Return the gradient as the optimiser scales it for item ``i``."""
+    if mode == 0:
+        return float(gradient)
+    if mode == 1:
+        memory[i] += gradient * gradient
+    elif mode == 2:
+        memory[i] = DECAY * memory[i] + (1.0 - DECAY) * gradient * gradient
+    else:
+        mean[i] = MOMENTUM * mean[i] + (1.0 - MOMENTUM) * gradient
+        memory[i] = VARIANCE * memory[i] + (1.0 - VARIANCE) * gradient * gradient
+        return float(mean[i] / correction[0] / (np.sqrt(memory[i] / correction[1]) + TINY))
+    return float(gradient / (np.sqrt(memory[i]) + TINY))
+
+
+@njit(cache=True, nogil=True)
+def _epoch(
+    at: Any,
+    item: Any,
+    draws: Any,
+    users: Any,
+    symmetric: Any,
+    mode: Any,
+    rate: Any,
+    lambda_i: Any,
+    lambda_j: Any,
+    memory: Any,
+    mean: Any,
+    powers: Any,
+    s: Any,
+) -> None:
+    correction = np.empty(2, np.float64)
+    for n in range(len(draws)):
+        user = users[min(int(draws[n, 0] * len(users)), len(users) - 1)]
+        lo, hi = at[user], at[user + 1]
+        i = item[lo + min(int(draws[n, 1] * (hi - lo)), hi - lo - 1)]
+        others = len(s) - (hi - lo)
+        j = _unseen(item, lo, hi, min(int(draws[n, 2] * others), others - 1))
+        difference = 0.0
+        for x in range(lo, hi):
+            k = item[x]
+            if symmetric:
+                difference += s[max(i, k), min(i, k)] - s[max(j, k), min(j, k)]
+            else:
+                difference += s[i, k] - s[j, k]
+        gradient = 1.0 / (1.0 + np.exp(difference))
+        powers[0] *= MOMENTUM
+        powers[1] *= VARIANCE
+        correction[:] = 1.0 - powers
+        up = _step(mode, gradient, i, memory, mean, correction)
+        down = _step(mode, gradient, j, memory, mean, correction)
+        for x in range(lo, hi):
+            k = item[x]
+            a, b = (max(i, k), min(i, k)) if symmetric else (i, k)
+            if k != i:
+                s[a, b] += rate * (up - lambda_i * s[a, b])
+            a, b = (max(j, k), min(j, k)) if symmetric else (j, k)
+            s[a, b] -= rate * (down + lambda_j * s[a, b])
+
+
+def pairwise_steps(
+    by_user: Lists,
+    draws: Callable[[int], Float64],
+    *,
+    epochs: int,
+    optimiser: str,
+    symmetric: bool,
+    rate: float,
+    lambda_i: float,
+    lambda_j: float,
+    size: int,
+) -> NDArray[np.float32]:
+    """Return float32 [P, P]: row the candidate, column the item in the history; the lower triangle if symmetric.
+
+    Args:
+        by_user: U lists of places, each sorted.
+        draws: Returns float64 [n, 3], uniform from 0 to 1: for a user, one of its items, one of the others.
+        epochs: Of one draw per user who has an item and lacks one.
+        optimiser: One of ``OPTIMISERS``.
+        symmetric: One weight for both directions of a pair.
+        rate: Learning rate.
+        lambda_i: Weight of the penalty at the item that the user has.
+        lambda_j: Weight of the penalty at the item that the user lacks.
+        size: P.
+    """
+    s = np.zeros((size, size), np.float32)
+    users: Int64 = np.flatnonzero((by_user.lengths > 0) & (by_user.lengths < size))
+    memory, mean, powers = np.zeros(size), np.zeros(size), np.ones(2)
+    mode = OPTIMISERS.index(optimiser)
+    for _ in range(epochs if len(users) else 0):
+        drawn = draws(len(users))
+        told = (symmetric, mode, rate, lambda_i, lambda_j)
+        _epoch(by_user.indptr, by_user.items, drawn, users, *told, memory, mean, powers, s)
+    return s
