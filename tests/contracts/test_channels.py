@@ -71,6 +71,10 @@ VARIANTS: dict[str, Callable[[Any, Path], Any]] = {
     "ItemKNN, bm25 dot": lambda room, folder: room.ItemKNN(weighting="bm25", similarity="dot", neighbours=5),
     "ItemKNN, tf-idf": lambda room, folder: room.ItemKNN(weighting="tf-idf", shrink=0),
     "Dense, PureSVD": lambda room, folder: room.Dense(vectors=room.PureSVD(factors=8)),
+    "Dense, IALS": lambda room, folder: room.Dense(vectors=room.IALS(factors=8, confidence="log")),
+    "Dense, MFBPR": lambda room, folder: room.Dense(vectors=room.MFBPR(factors=8)),
+    "Dense, NMF": lambda room, folder: room.Dense(vectors=room.NMF(factors=8)),
+    "Dense, IALS by IVF": lambda room, folder: room.Dense(vectors=room.IALS(factors=8), index="IVF4,Flat"),
     "Dense, file": lambda room, folder: room.Dense(vectors=made("FileVectors", folder)),
     "Dense, interests": lambda room, folder: room.Dense(modality="text", user=room.Interests(n=3)),
     "Dense, decayed dot": lambda room, folder: room.Dense(
