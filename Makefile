@@ -18,7 +18,7 @@ demo: .venv/.installed
 	.venv/bin/simulate
 
 test: .venv-test/.installed
-	.venv-test/bin/python -m pytest -m "not slow"
+	.venv-test/bin/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv-test/.installed
 	.venv-test/bin/ruff check .
