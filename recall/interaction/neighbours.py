@@ -50,7 +50,8 @@ def normalised(score: Float32, owner: NDArray[Any], rows: int) -> Float32:
         rows: Number of rows.
     """
     total = np.bincount(owner, weights=score, minlength=rows)
-    return (score / total[owner]).astype(np.float32)
+    share: Float32 = (score / total[owner]).astype(np.float32)
+    return share
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
@@ -13,6 +13,9 @@ from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import tie_order
 from stagelens.pipeline.space import Choice, Real, Space, Whole
 from stagelens.recall.interaction.neighbours import NEIGHBOURS, NeighbourTable, each_other, possible
+
+if TYPE_CHECKING:
+    from stagelens.recall.interaction.products import Sparse
 
 SPACE: Space = {
     "neighbours": Whole(5, 1000),
@@ -106,16 +109,21 @@ def _walked(
     name: str, window: Interactions, neighbours: int, alpha: float, beta: float, *, normalise: bool
 ) -> NeighbourTable:
     """Return the table of (item to user)^alpha @ (user to item)^alpha / popularity^beta."""
-    from stagelens.recall.interaction.products import Divisor, Sparse, top_products
+    from stagelens.recall.interaction.products import Divisor, top_products
 
     had = window.matrix()
-    sides = []
-    for matrix in (had.T.tocsr(), had):
-        degree = np.diff(matrix.indptr).astype(np.float64)
-        step = np.repeat(np.maximum(degree, 1.0) ** -alpha, np.diff(matrix.indptr))
-        sides.append(Sparse.of(matrix)._replace(value=step.astype(np.float32)))
-    popularity = np.maximum(sides[0].lengths, 1).astype(np.float64)
+    to_user, to_item = _steps(had.T.tocsr(), alpha), _steps(had, alpha)
+    popularity = np.maximum(to_user.lengths, 1).astype(np.float64)
     by = Divisor(np.ones(window.n_items, np.float32), (popularity**beta).astype(np.float32))
     tie = tie_order(0, window.n_items)  # as in Item-KNN: the same for every seed, and not the codes
-    item, score = top_products(*sides, by, each_other(window.n_items), tie, neighbours)
+    item, score = top_products(to_user, to_item, by, each_other(window.n_items), tie, neighbours)
     return NeighbourTable.of_rows(name, item, score, normalise=normalise)
+
+
+def _steps(matrix: Any, alpha: float) -> Sparse:
+    """Return the transition probabilities of every row of a binary CSR, to the power ``alpha``."""
+    from stagelens.recall.interaction.products import Sparse
+
+    degree = np.diff(matrix.indptr).astype(np.float64)
+    step = np.repeat(np.maximum(degree, 1.0) ** -alpha, np.diff(matrix.indptr))
+    return Sparse.of(matrix)._replace(value=step.astype(np.float32))
