@@ -15,6 +15,7 @@ from stagelens.pipeline.errors import ConfigError, DataError
 from stagelens.pipeline.native import isolate_lightgbm, threads
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.space import Real, Space, Whole
 from stagelens.rerank.forest import Forest
 
 OBJECTIVES = {"lambdarank": "lambdarank", "xendcg": "rank_xendcg", "binary": "binary"}
@@ -36,6 +37,14 @@ class LambdaMART(Recipe):
 
     role: ClassVar[Role] = "reranker"
     seeded: ClassVar[bool] = True
+    space: ClassVar[Space] = {
+        "leaves": Whole(4, 127, log=True),
+        "learning_rate": Real(0.02, 0.3, log=True),
+        "min_rows_leaf": Whole(10, 1000, log=True),
+        "l2": Real(0.0, 20.0),
+        "column_share": Real(0.3, 1.0),
+        "truncation": Whole(10, 100, log=True),
+    }
 
     features: tuple[Recipe, ...] = ()
     """Feature groups it reads."""

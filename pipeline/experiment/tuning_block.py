@@ -9,6 +9,7 @@ from typing import Any
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import to_toml
 from stagelens.pipeline.experiment.tuning_search import Search
+from stagelens.pipeline.experiment.tuning_space import Dimension
 from stagelens.pipeline.experiment.tuning_trials import Trial
 from stagelens.pipeline.recipe import load
 
@@ -57,7 +58,7 @@ class Found:
             "seconds": self.search.seconds,
             "parameters": dict(best.parameters) if best else None,
             "defaults": arm.default,
-            "space": {path: asdict(dimension) for path, dimension in arm.space.items()},
+            "space": {path: _plain(dimension) for path, dimension in arm.space.items()},
             "edges": arm.edges(best.parameters) if best else [],
             "so_far": _so_far(trials),
         }
@@ -139,6 +140,12 @@ def _base(ranked: Sequence[Found], study: Study) -> list[dict[str, Any]]:
 def trial_rows(found: Sequence[Found]) -> list[tuple[str, Trial]]:
     """Return every trial with the name of its arm."""
     return [(one.search.arm.name, trial) for one in found for trial in one.search.trials]
+
+
+def _plain(dimension: Dimension) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(dimension).items()
+    }
 
 
 def _known(trial: Trial) -> bool:

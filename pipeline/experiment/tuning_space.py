@@ -114,6 +114,10 @@ def searched(words: Iterable[str | Mapping[str, Any]], room: str, role: str) -> 
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ConfigError(f"{', '.join(doubled)} is named twice; name every arm once, or hold a field of one")
+    for place, arm in enumerate(arms):
+        for other in arms[:place]:
+            if (arm.start, arm.space) == (other.start, other.space):
+                raise ConfigError(f"{other.name} and {arm.name} are the same search; leave one out")
     return arms
 
 

@@ -61,7 +61,7 @@ class Similarity(Recipe):
             )
 
     @property
-    def space(self) -> str:
+    def searched(self) -> str:
         """The modality, or the label of the vectors."""
         return self.vectors.label if self.vectors is not None else self.modality or "text"
 
@@ -72,12 +72,12 @@ class Similarity(Recipe):
         changed = [
             f", {name}={getattr(self, name)}" for name, v in options.items() if getattr(self, name) != v
         ]
-        return f"Similarity({self.space}{''.join(changed)})"
+        return f"Similarity({self.searched}{''.join(changed)})"
 
     @property
     def reads(self) -> frozenset[str]:
         """The modality, or what the vectors read."""
-        return self.vectors.reads if self.vectors is not None else frozenset({self.space})
+        return self.vectors.reads if self.vectors is not None else frozenset({self.searched})
 
     @property
     def seeded(self) -> bool:
@@ -92,7 +92,7 @@ class Similarity(Recipe):
         """
         if self.vectors is not None:
             return self._made(fitted_vectors(self.vectors, data, seed=seed))
-        table = data.modality(self.space)
+        table = data.modality(self.searched)
         mean = np.zeros(table.width)
         if self.centred:
             mean = mean_row(table, table.present & (data.interactions.item_degree() > 0))
