@@ -71,11 +71,10 @@ def tune(
     found = [Found.of(search) for search in searches]
     if not any(one.best for one in found):
         raise ConfigError(f"No trial of any arm succeeded. The first: {searches[0].trials[0].reason}")
-    users = len(next(iter(benches.values())).windows.valid)
-    block = tuning_block(found, study, users)
+    block = tuning_block(found, study, len(benches[study.seeds[0]].windows.valid))
     for note in block["notes"]:
         progress.note(note)
-    summary = {
+    summary: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": "tune",
         "kind": "tune",

@@ -126,7 +126,11 @@ def run(
             if search.kept and not search.done:
                 progress.note(f"{search.arm.name}: goes on after {search.kept} trials that are kept")
         total = sum(_units(options) - _used(search) for search in searches)
-        names = ", ".join(search.arm.name for search in searches)
+        names = (
+            ", ".join(search.arm.name for search in searches)
+            if len(searches) < 4
+            else f"{len(searches)} arms"
+        )
         with progress.task(f"tuning {names}", total) as task:
             while waiting := [search for search in searches if not search.done]:
                 for search in waiting:
