@@ -2,7 +2,8 @@
 
 With W = (c - 1) I over the n items of a history and M = YᵀY + regularisation I over all items, the step
 (M + Yᵤᵀ W Yᵤ)⁻¹ Yᵤᵀ c 1 is a system of D equations, or, pushed through, of n:
-M⁻¹ Yᵤᵀ (W⁻¹ + Yᵤ M⁻¹ Yᵤᵀ)⁻¹ (c / (c - 1)) 1. The smaller of the two is solved.
+M⁻¹ Yᵤᵀ (W⁻¹ + Yᵤ M⁻¹ Yᵤᵀ)⁻¹ (c / (c - 1)) 1. The smaller of the two is solved. With
+``reassoc`` a sum uses every SIMD lane; its order is the compiled loop's, so a row depends on nothing but its history.
 
 Import this module inside functions only: numba takes a second to load.
 """
@@ -21,7 +22,7 @@ from stagelens.pipeline.gather import some_rows
 from stagelens.pipeline.threads import over_rows
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
 def _solve(a: Any, b: Any, n: Any) -> None:
     """Solve a x = b in place (x in ``b``) by Cholesky; reads and overwrites the lower triangle of ``a``."""
     for i in range(n):
@@ -39,7 +40,7 @@ def _solve(a: Any, b: Any, n: Any) -> None:
             b[k] -= a[i, k] * b[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
 def _ridge(
     indptr: Any,
     items: Any,
@@ -56,6 +57,7 @@ def _ridge(
     width = table.shape[1]
     a = np.empty((width, width), np.float64)
     b = np.empty(width, np.float64)
+    y = np.empty(width, np.float64)
     longest = 0
     for row in range(lo, hi):
         longest = max(longest, indptr[row + 1] - indptr[row])
@@ -85,11 +87,12 @@ def _ridge(
             a[:] = gram
             b[:] = 0.0
             for i in range(n):
+                y[:] = table[own[i]]
                 for d in range(width):
-                    value = np.float64(table[own[i], d])
-                    b[d] += (1.0 + extra) * value
+                    b[d] += (1.0 + extra) * y[d]
+                    share = extra * y[d]
                     for e in range(d + 1):
-                        a[d, e] += extra * value * table[own[i], e]
+                        a[d, e] += share * y[e]
             _solve(a, b, width)
             for d in range(width):
                 out[row, d] = b[d]

@@ -188,6 +188,25 @@ def test_implicit_solves_the_same_users() -> None:
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
+def test_lenskit_comes_to_the_same_scores() -> None:
+    als = pytest.importorskip("lenskit.als", reason="needs lenskit")
+    import pandas as pd
+    from lenskit.data import from_interactions_df
+    from lenskit.training import TrainingOptions
+
+    window = window_of(8)
+    window = window.where(window.item < ITEMS - 1)
+    fitted = IALS(factors=3, alpha=4.0, regularisation=0.5, iterations=300).fit(TrainingData(window), seed=0)
+    vectors, owner = fitted.query(ask(window))
+    frame = pd.DataFrame({"user_id": window.user, "item_id": window.item})
+    model = als.ImplicitMFScorer(embedding_size=3, epochs=300, weight=4.0, regularization=0.5)
+    model.train(from_interactions_df(frame), TrainingOptions(rng=1))
+    users, items = model.users.numbers(owner), model.items.numbers(np.flatnonzero(fitted.present))
+    theirs = model.user_embeddings[users] @ model.item_embeddings[items].T
+    ours = vectors @ fitted.item[fitted.present].T
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
+
+
 def test_what_cannot_be_fitted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     window = window_of(7)
     huge = Interactions.of(
