@@ -80,6 +80,14 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Threads of every library. [all cores]", show_default=False),
 ]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="default|full|published|loo99",
+        help="Who is fitted on what, and what is masked; full and loo99: of references alone. [default]",
+        show_default=False,
+    ),
+]
 
 STAGES = ("recall", "rerank", "both")
 
@@ -100,6 +108,7 @@ class Asked:
     margin: MarginOption = None
     device: DeviceOption = None
     threads: ThreadsOption = None
+    protocol: ProtocolOption = None
 
     def study(self, **more: Any) -> Study:
         """Return the study that is described, and set the threads; ``more``: dotted options, passed over where None.
@@ -107,6 +116,7 @@ class Asked:
         Raises:
             ConfigError: A wrong name or value, or two seeds.
         """
+        from stagelens.pipeline.experiment.protocols import PROTOCOLS
         from stagelens.pipeline.native import set_threads
 
         set_threads(self.threads)
@@ -115,6 +125,7 @@ class Asked:
             "modalities": tuple(self.modality) if self.modality else None,
             "measure.margin": self.margin,
             "device": one_of("device", self.device, ("auto", "cpu", "cuda")),
+            "protocol.name": one_of("protocol", self.protocol, PROTOCOLS),
             **more,
         }
         given = {key: value for key, value in options.items() if value is not None}

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 def run_study(asked: Asked, **more: Any) -> None:
     """Run the study that is asked for and show it; ``more``: dotted options, passed over where None."""
     study = asked.study(**more)
-    from stagelens.pipeline.cli.console import reserved_output
+    from stagelens.pipeline.cli.console import reserved_output, say
     from stagelens.pipeline.cli.progress import shown
+    from stagelens.pipeline.experiment.protocols import warnings_of
 
+    for warning in warnings_of(study) if asked.quiet else ():
+        say(warning)  # as progress tells it otherwise
     with reserved_output(asked.json_), shown(asked.quiet) as progress:
         from stagelens.pipeline.experiment.runner import simulate as run
         from stagelens.pipeline.report import page

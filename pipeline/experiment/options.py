@@ -15,6 +15,8 @@ from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.knockout_options import KnockoutOptions
 from stagelens.pipeline.experiment.option_table import Options, Stage
+from stagelens.pipeline.experiment.protocols import ONE_STAGE, Protocol, check, expanded, fields_of
+from stagelens.pipeline.experiment.references_options import ReferenceOptions
 from stagelens.pipeline.experiment.sparsity_options import SparsityOptions
 from stagelens.pipeline.experiment.tuning_options import TuneOptions
 from stagelens.pipeline.recipe import explain
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from stagelens.pipeline.core import Dataset
 
 Window = Literal["train", "train+valid"]
-Kind = Literal["stages", "attribute", "compare", "knockouts", "sparsity"]
+Kind = Literal["stages", "attribute", "compare", "knockouts", "sparsity", "references"]
 STUDY_SEEDS = (0, 1, 2)
 """Studies other than ``simulate`` itself: training noise can exceed sampling noise."""
 
@@ -70,6 +72,9 @@ class DataOptions(Options):
 class ProtocolOptions(Options):
     """Who is fitted on what, and what is masked."""
 
+    name: Protocol = "default"
+    """Fills in fit_on, input, mask and select_on where they are not set. published: fitted on, asked with and masked by
+    train. full and loo99: of references alone."""
     refit: Literal["auto", "none", "full", "cross"] = "auto"
     """auto: full with a real clock, cross otherwise."""
     folds: int = Field(5, ge=2, le=20)
@@ -82,10 +87,19 @@ class ProtocolOptions(Options):
     """Window whose items form the query at test."""
     mask: Window = "train+valid"
     """Window whose items are not returned at test."""
+    select_on: Literal["valid", "test"] = "valid"
+    """What chooses among ``references.settings``. test: the published confound of that name, never a result."""
     max_rows: int = Field(1_000_000, ge=1000)
     """Candidates of training lists at most: a seeded sample of lists; keeps memory flat."""
     negatives: int = Field(30, ge=0)
     """Candidates that are not relevant kept of each training list, a seeded sample; 0 keeps all."""
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "name" in given:
+            return {**fields_of(given["name"]), **given}
+        return given
 
 
 class RecallOptions(Options):
@@ -144,6 +158,8 @@ class MeasureOptions(Options):
     """Feature importance, gain and grouped permutation, on valid."""
     latency_queries: int = Field(25, ge=0)
     """Single queries timed for the latency percentiles."""
+    dcg: Literal["normalised", "raw"] = "normalised"
+    """raw: beside ndcg@k also dcg@k, not divided by the ideal: the published confound of that name."""
     truth: int = Field(0, ge=0)
     """In a world: fresh logs from which the true difference of every comparison is told, beside the measured one."""
 
@@ -191,7 +207,8 @@ class Study(Options):
     """A whole study. ``Study.load`` reads a preset, a file and overrides."""
 
     kind: Kind = "stages"
-    """What the study asks: what each stage did, who gets the credit, fusion or ensemble, knock-outs, fewer data."""
+    """What the study asks: what each stage did, who gets the credit, fusion or ensemble, knock-outs, fewer data,
+    how good are interactions alone."""
     name: str = "simulate"
     """Start of the run folder's name."""
     stage: Stage = "both"
@@ -213,6 +230,7 @@ class Study(Options):
     compare: CompareOptions = CompareOptions()
     knockouts: KnockoutOptions = KnockoutOptions()
     sparsity: SparsityOptions = SparsityOptions()
+    references: ReferenceOptions = ReferenceOptions()
     tune: TuneOptions = TuneOptions()
     axes: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """Axis -> label -> patch of protocol, recall and rerank; cells are compared, the first label is the baseline."""
@@ -236,6 +254,11 @@ class Study(Options):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _protocol_is_measured(self) -> Study:
+        check(self)
+        return self
+
     @classmethod
     def load(
         cls,
@@ -249,18 +272,23 @@ class Study(Options):
             ConfigError: No such preset or file, broken TOML, unknown key or value out of range.
         """
         table: dict[str, Any] = {} if config is None else read_config(config)
-        for key, value in (overrides or {}).items():
-            _put(table, key, value)
-        for assignment in assignments:
-            key, equals, text = assignment.partition("=")
-            if not equals:
-                raise ConfigError(f"--set {assignment!r}: write dotted.key=value, e.g. --set recall.size=500")
-            _put(table, key.strip(), _value(text.strip()))
+        for layer in (overrides or {}, _assigned(assignments)):
+            if (
+                "protocol.name" in layer
+            ):  # a name takes the place of what was said before, not of what is said with it
+                layer = {**_named(layer["protocol.name"]), **layer}
+            for key, value in layer.items():
+                _put(table, key, value)
+        table = expanded(table)
         if table.get("kind", "stages") != "stages":
             table.setdefault("name", table["kind"])
             table.setdefault("seeds", STUDY_SEEDS)
         if table.get("kind") == "sparsity":
             table.setdefault("stage", "recall")
+        if table.get("kind") == "references":
+            own = table.get("protocol")
+            named = own.get("name") if isinstance(own, Mapping) else None
+            table.setdefault("stage", "both" if named in ONE_STAGE else "recall")
         _refuse_unknown(table, cls, "")
         try:
             return cls.model_validate(table)
@@ -290,6 +318,20 @@ def read_config(config: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r}: write dotted.key=value, e.g. --set recall.size=500")
+        found[key.strip()] = _value(text.strip())
+    return found
+
+
+def _named(name: Any) -> dict[str, Any]:
+    return {f"protocol.{field}": value for field, value in fields_of(name).items()}
 
 
 def _value(text: str) -> Any:

@@ -23,11 +23,12 @@ from stagelens.pipeline.experiment.attribution import PRIMARY, judged_effects
 from stagelens.pipeline.experiment.estimate import Work
 from stagelens.pipeline.experiment.factorial import Factorial
 from stagelens.pipeline.experiment.integration_parts import ComparePlan
+from stagelens.pipeline.experiment.kinds import KINDS
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import RunFolder
 from stagelens.pipeline.experiment.pilot_costs import Spent
 from stagelens.pipeline.experiment.pilot_sample import disjoint_samples, sample_of
-from stagelens.pipeline.experiment.runner import KINDS, Run
+from stagelens.pipeline.experiment.runner import Run
 from stagelens.pipeline.experiment.summary import Finished
 from stagelens.pipeline.native import release_memory, threads
 from stagelens.pipeline.progress import Progress, Silent

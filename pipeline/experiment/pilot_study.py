@@ -10,6 +10,7 @@ from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.evaluate.cost import Phases
+from stagelens.pipeline.experiment.kinds import KINDS
 from stagelens.pipeline.experiment.options import Study, read_margin
 from stagelens.pipeline.experiment.outputs import (
     RunFolder,
@@ -21,7 +22,7 @@ from stagelens.pipeline.experiment.outputs import (
 from stagelens.pipeline.experiment.pilot import EPOCH, pilots
 from stagelens.pipeline.experiment.pilot_block import Asked, estimate_block
 from stagelens.pipeline.experiment.pilot_sample import active_users, measured_users
-from stagelens.pipeline.experiment.runner import KINDS, SCHEMA_VERSION, Result, said_of
+from stagelens.pipeline.experiment.runner import SCHEMA_VERSION, Result, said_of
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
 from stagelens.pipeline.store import Store, write_text

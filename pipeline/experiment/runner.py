@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,12 @@ from stagelens.pipeline.data.splits import split as make_split
 from stagelens.pipeline.errors import ConfigError, DataError
 from stagelens.pipeline.evaluate.cost import Phases, resident_bytes
 from stagelens.pipeline.evaluate.metrics import measure
-from stagelens.pipeline.evaluate.slices import Slice, slices
-from stagelens.pipeline.evaluate.truth import Truth
-from stagelens.pipeline.experiment.arms import Arm, Plan, plan_of, with_permuted
-from stagelens.pipeline.experiment.attribution import attribution_block, plan_of_attribution
-from stagelens.pipeline.experiment.axes import plan_of_axes
+from stagelens.pipeline.evaluate.slices import slices
+from stagelens.pipeline.experiment.arms import Arm, Plan, with_permuted
 from stagelens.pipeline.experiment.costs import cost_of, importance_of
 from stagelens.pipeline.experiment.estimate import estimate_seconds
 from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
-from stagelens.pipeline.experiment.index_loss import index_block
-from stagelens.pipeline.experiment.integration import choose_settings, plan_of_comparison
-from stagelens.pipeline.experiment.integration_block import integration_block
-from stagelens.pipeline.experiment.integration_parts import Values
-from stagelens.pipeline.experiment.knockouts import plan_of_knockouts
+from stagelens.pipeline.experiment.kinds import KINDS, Kind
 from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import (
@@ -40,9 +33,7 @@ from stagelens.pipeline.experiment.outputs import (
     manifest_of,
     study_fingerprint,
 )
-from stagelens.pipeline.experiment.sparsity import plan_of_sparsity
-from stagelens.pipeline.experiment.sparsity_block import sparsity_blocks
-from stagelens.pipeline.experiment.sparsity_curves import slices_of_sparsity
+from stagelens.pipeline.experiment.protocols import told, warnings_of
 from stagelens.pipeline.experiment.summary import (
     IN_SUMMARY,
     JUDGED_EPOCH,
@@ -115,6 +106,7 @@ def simulate(
     for note in (
         *dataset.notes,
         *split.notes,
+        *warnings_of(study),
         *(f"{name}: all vectors are equal; no permuted copy can differ" for name in flat),
     ):
         progress.note(note)
@@ -123,38 +115,6 @@ def simulate(
         progress.note(f"{len(plan.arms)} systems, about {seconds:.0f} s if nothing is in the store yet")
     run = Run(study, dataset, split, plan, progress, phases, artefacts)
     return run.finish(kind, key, folder, seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of study: what it measures, and what it makes of the measurements.
-
-    Attributes:
-        plan: Lays out arms and comparisons.
-        choose: Settles what is chosen among trials, given the values of arms on valid, first seed; returns the
-            final plan.
-        blocks: Returns blocks that the summary holds beside the systems and comparisons, by name.
-        slices: Returns slices of its own, beside those of every study.
-    """
-
-    plan: Callable[[Study, Dataset], Plan]
-    choose: Callable[[Study, Plan, Values], Plan] | None = None
-    blocks: Callable[[Finished], dict[str, Any]] | None = None
-    slices: Callable[[Study, Plan, Split, Truth], list[Slice]] | None = None
-
-
-def plan_of_stages(study: Study, dataset: Dataset) -> Plan:
-    """Lay out ``simulate``, or its cells where the study has axes."""
-    return plan_of_axes(study, dataset) if study.axes else plan_of(study, dataset)
-
-
-KINDS = {
-    "stages": Kind(plan_of_stages, blocks=index_block),
-    "attribute": Kind(plan_of_attribution, blocks=attribution_block),
-    "compare": Kind(plan_of_comparison, choose_settings, integration_block),
-    "knockouts": Kind(plan_of_knockouts),
-    "sparsity": Kind(plan_of_sparsity, blocks=sparsity_blocks, slices=slices_of_sparsity),
-}
 
 
 @dataclass
@@ -272,6 +232,9 @@ class Run:
             ]
         records = [dict(record) for record in judged["records"]]
         blocks = {**judged["blocks"], **self.truth_of(records, said)}
+        if kind.served is not None:
+            with self.phases("served"):
+                blocks |= kind.served(study, plan, self.bench)
         return replace(finished, records=records), {"systems": systems, "blocks": blocks}
 
     def truth_of(self, records: list[dict[str, Any]], key: str) -> dict[str, Any]:
@@ -310,10 +273,13 @@ class Run:
             "dataset": said_of(dataset, split),
             "systems": said["systems"],
             "comparisons": [{name: record[name] for name in IN_SUMMARY} for record in finished.records],
+            "protocol": told(study),
+            "warnings": warnings_of(study),
             **said["blocks"],
             "manifest": str(folder.path / "manifest.json"),
         }
         manifest = manifest_of(finished, split, self.benches, opened, self.phases, self.store, seconds)
+        manifest |= {name: summary[name] for name in ("protocol", "warnings")}
         manifest["loaded_bytes"] = self.loaded_bytes
         with self.phases("write"):
             folder.write(finished, summary, manifest, split, self.benches, self.progress)

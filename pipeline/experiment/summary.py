@@ -88,7 +88,7 @@ def metric_names(arm: Arm, options: MeasureOptions) -> list[str]:
     recalls = [f"recall@{k}" for k in sorted({*options.recall_k, size}) if k <= size]
     if arm.stage == "recall":
         return recalls
-    kinds = ("ndcg", "hit", "recall", "mrr", "map", "precision")
+    kinds = ["ndcg", "hit", "recall", "mrr", "map", "precision", *(["dcg"] if options.dcg == "raw" else [])]
     names = [f"{kind}@{k}" for kind in kinds for k in sorted({*options.rank_k, FINAL_K}) if k <= size]
     return [*names, *(name for name in recalls if name == f"recall@{size}" and name not in names)]
 

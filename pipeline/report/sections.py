@@ -12,6 +12,7 @@ from stagelens.pipeline.report import (
     figures,
     index_loss,
     integration,
+    references,
     sparsity,
     sparsity_groups,
     systems,
@@ -37,6 +38,8 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
         return _present(_foreseen(complete), summary)
     if summary.get("tuning"):
         return _present([tuning.best, tuning.so_far] if complete else [tuning.so_far, tuning.best], summary)
+    if summary.get("references"):
+        return _references(summary, complete)
     stages = [systems.recall, systems.rerank, systems.end_to_end, systems.losses]
     rest = [index_loss.by_degree, systems.importance, systems.costs]
     credit: list[Make] = [attribution.effects, attribution.contrasts, attribution.stages]
@@ -60,6 +63,21 @@ def sections(summary: Record, *, complete: bool = False) -> list[Section]:
             before.append(_primary_verdicts)
         order = [*before, world_truth.beside, *reversed(credit if own else compared)]
     return _present(order, summary)
+
+
+def _references(summary: Record, complete: bool) -> list[Section]:
+    own = references.systems(summary, complete=complete)
+    if not complete:
+        return [*_present([references.loo99, references.mean_ranks], summary), *own[-1:]]
+    others: list[Make] = [
+        comparisons.verdicts,
+        systems.recall,
+        systems.end_to_end,
+        systems.losses,
+        systems.slices,
+    ]
+    first = _present([references.mean_ranks, references.loo99], summary)
+    return [*reversed(own), *first, *_present([*others, world_truth.beside, systems.costs], summary)]
 
 
 def _primary_verdicts(summary: Record) -> Section | None:
@@ -108,11 +126,17 @@ def heading(summary: Record, *, notes: bool = True) -> list[str]:
         f"{summary.get('name', '')} on {dataset.get('name', '')}"
         + (f": {', '.join(sizes)}." if sizes else ".")
     ]
+    lines += [str(warning) for warning in summary.get("warnings", ())]
+    own = summary.get("protocol") or {}
+    if own.get("name", "default") != "default":
+        fields = ", ".join(f"{key} {value}" for key, value in own.items() if key not in ("name", "dcg"))
+        lines.append(f"Protocol {own['name']}: {fields}.")
     lines += [str(note) for note in dataset.get("notes", ()) if notes]
     if summary.get("tuning"):
         return [*lines, *(tuning.notes(summary) if notes else [])]
     foreseen = summary.get("estimate") or {}
     lines += [str(note) for note in foreseen.get("notes", ())]
+    lines += references.notes(summary)
     seeds = [int(c.get("seeds") or 1) for c in summary.get("comparisons", ())]
     n_seeds = max([*seeds, foreseen.get("study", {}).get("seeds", 1)])
     if n_seeds == 1:

@@ -78,7 +78,7 @@ def rerank(summary: Record) -> Section | None:
     """Return the re-rank stage: every re-ranker on the same fixed lists, between floor and ceiling."""
     systems = _at(summary, "rerank")
     metrics = [
-        *_named(systems, r"(ndcg|hit|mrr|map|recall)@10"),
+        *_named(systems, r"(ndcg|dcg|hit|mrr|map|recall)@10"),
         *_named(systems, r"ceiling_ndcg@10"),
     ]
     return _metric_table(
@@ -93,7 +93,7 @@ def rerank(summary: Record) -> Section | None:
 def end_to_end(summary: Record) -> Section | None:
     """Return both stages together: what a user would be shown."""
     systems = _at(summary, "both")
-    metrics = _named(systems, r"(ndcg|hit|mrr|recall|coverage)@10")
+    metrics = _named(systems, r"(ndcg|dcg|hit|mrr|recall|coverage)@10")
     return _metric_table(
         systems,
         _primary_first(metrics),

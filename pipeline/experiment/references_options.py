@@ -1,0 +1,62 @@
+"""Options of ``kind = "references"``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic
+from pydantic import Field
+
+from stagelens.pipeline.errors import nearest
+from stagelens.pipeline.experiment.option_table import Options
+
+SYSTEMS = (
+    ("Item-KNN", "recall.ItemKNN"),
+    ("P3alpha", "recall.P3alpha"),
+    ("SLIM-BPR", "recall.SLIMBPR"),
+    ("EASE-R", "recall.EASE"),
+    ("RP3beta", "recall.RP3beta"),
+    ("SVD", "recall.PureSVD"),
+    ("SLIM-ElasticNet", "recall.SLIM"),
+    ("iALS", "recall.IALS"),
+    ("NMF", "recall.NMF"),
+    ("User-KNN", "recall.UserKNN"),
+    ("TopPop", "recall.Popular"),
+    ("MF-BPR", "recall.MFBPR"),
+    ("Random", "recall.Random"),
+)
+"""The interaction-only systems of McElfresh et al. 2022 (arXiv:2206.11886), by their names there."""
+
+
+class ReferenceOptions(Options):
+    """Which interaction-only systems, with which values."""
+
+    systems: tuple[dict[str, Any], ...] = tuple({"name": name, "use": use} for name, use in SYSTEMS)
+    """``name``, ``use`` (a channel, or vectors, which ``recall.Dense`` serves) and fields of the recipe."""
+    tuned: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
+    """Data set -> system -> fields that take the place of those above when the data set has that name."""
+    baseline: str = "Item-KNN"
+    """The system that all others are compared with."""
+    settings: int = Field(1, ge=1)
+    """Settings tried of every system with a search space: its values, then draws from the space; one is chosen on
+    valid. 1: nothing is chosen. More need the extra ``tune``."""
+
+    @pydantic.model_validator(mode="after")
+    def _names_are_known(self) -> ReferenceOptions:
+        names = [str(table.get("name", "")) for table in self.systems]
+        if not all(names):
+            raise ValueError(
+                'references.systems: every table needs a name, like {name = "Item-KNN", use = "recall.ItemKNN"}'
+            )
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(
+                f"references.systems: {', '.join(doubled)} stands there twice; names must differ"
+            )
+        for where, wanted in (
+            ("references.baseline", self.baseline),
+            *((f"references.tuned.{data}", name) for data, found in self.tuned.items() for name in found),
+        ):
+            if wanted not in names:
+                raise ValueError(nearest(f"system of {where}", wanted, names))
+        return self
