@@ -33,18 +33,20 @@ class MFBPR(Recipe):
     is folded in by the same steps: as many draws as training makes for a history of this length, from zero,
     with the items fixed; the draws follow from the seed and the history alone, so neither the user nor the other
     queries of the block move them. No vector of a user answers for a history other than the one it was trained on.
+    A fold-in meets the finished items only, a trained vector also those of the early passes: either may find more.
     Serve it with the dot product.
 
     References:
         Rendle, Freudenthaler, Gantner & Schmidt-Thieme 2009, arXiv:1205.2618. Ranges searched: McElfresh et al. 2022,
-        arXiv:2206.11886.
+        arXiv:2206.11886; the passes in place of their early stopping, the regularisation up to 1e-1 and not 1e-2.
     """
 
     role: ClassVar[Role] = "vectors"
     seeded: ClassVar[bool] = True
     space: ClassVar[Space] = {
         "factors": Whole(1, 200),
-        "regularisation": Real(1e-5, 1e-2, log=True),
+        "iterations": Whole(20, 400, log=True),
+        "regularisation": Real(1e-5, 1e-1, log=True),
         "learning_rate": Real(1e-4, 1e-1, log=True),
     }
 

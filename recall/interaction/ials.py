@@ -33,14 +33,15 @@ class IALS(Recipe):
     References:
         Hu, Koren & Volinsky 2008, doi:10.1109/ICDM.2008.22 (both confidences); Takács, Pilászy & Tikk 2011,
         doi:10.1145/2043932.2043987 (conjugate gradients). Ranges searched: McElfresh et al. 2022,
-        arXiv:2206.11886; the regularisation up to 100 and not 1e-2, which on MovieLens-100K cut the model short of
-        its best.
+        arXiv:2206.11886; the passes in place of their early stopping, the regularisation up to 100 and not 1e-2,
+        which cut the model short of its best on MovieLens-100K.
     """
 
     role: ClassVar[Role] = "vectors"
     seeded: ClassVar[bool] = True
     space: ClassVar[Space] = {
         "factors": Whole(1, 200),
+        "iterations": Whole(5, 100, log=True),
         "confidence": Choice(("linear", "log")),
         "alpha": Real(1e-3, 50.0, log=True),
         "epsilon": Real(1e-3, 10.0, log=True),

@@ -38,7 +38,7 @@ class NMF(Recipe):
 
     factors: PositiveInt = 64
     """Width D of the vectors."""
-    iterations: PositiveInt = 100
+    iterations: PositiveInt = 50
     """Passes over users and items."""
 
     @property
