@@ -82,7 +82,7 @@ class Divisor(NamedTuple):
         return cls(np.ones(rows, np.float32), np.ones(columns, np.float32))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _rows(
     a_at: Any,
     a_col: Any,
@@ -105,29 +105,32 @@ def _rows(
     value: Any,
 ) -> None:
     total = np.zeros(len(right), np.float64)
-    met = np.full(len(right), -1, np.int64)
+    met = np.full(len(right), -1, np.int32)
     for at in range(lo, hi):
         row = first + at
-        n = 0
+        stamp = np.int32(row)
+        end = start[at]
         for x in range(a_at[row], a_at[row + 1]):
             weight = np.float64(a_val[x])
             for y in range(b_at[a_col[x]], b_at[a_col[x] + 1]):
-                j = b_col[y]
-                if met[j] != row:
-                    met[j] = row
-                    total[j] = 0.0
-                    column[start[at] + n] = j
-                    n += 1
-                total[j] += weight * b_val[y]
-        for x in range(start[at], start[at] + n):
-            both = total[column[x]]
+                # Always stored, and kept if new: whether it is new cannot be foreseen, and a wrong guess costs more.
+                j = np.uint32(b_col[y])
+                old = met[j] == stamp
+                column[end] = b_col[y]
+                end += 0 if old else 1
+                total[j] = (total[j] if old else 0.0) + weight * b_val[y]
+                met[j] = stamp
+        norm = left[row]
+        for x in range(start[at], end):
+            j = np.uint32(column[x])
+            both = total[j]
             if sets:
-                more, other = max(left[row] - both, 0.0), max(right[column[x]] - both, 0.0)
+                more, other = max(norm - both, 0.0), max(right[j] - both, 0.0)
                 divisor = both + alpha * more + beta * other + shrink
             else:
-                divisor = left[row] * right[column[x]] + shrink
+                divisor = norm * right[j] + shrink
             value[x] = both / divisor if divisor > 0.0 else 0.0
-        count[at] = n
+        count[at] = end - start[at]
 
 
 @njit(cache=True, nogil=True)
@@ -208,7 +211,7 @@ def top_products(
     rows = len(a.lengths)
     most = np.zeros(len(a.column) + 1, np.int64)
     np.cumsum(b.lengths[a.column], out=most[1:])
-    bound = np.minimum(np.diff(most[a.indptr]), len(tie))
+    bound = np.minimum(np.diff(most[a.indptr]), len(tie)) + 1  # and one that is stored and not kept
     item = np.empty((rows, depth), np.int32)
     score = np.empty((rows, depth), np.float32)
     for first, last, start, size in pieces(bound, len(tie)):
