@@ -59,6 +59,20 @@ def test_ease_least_squares_cannot_be_bettered() -> None:
         assert fitted.weight[j, j] == 0.0
 
 
+def test_ease_agrees_with_cornac() -> None:
+    data = pytest.importorskip("cornac.data", reason="cornac is not installed")
+    models = pytest.importorskip("cornac.models.ease", reason="cornac is not installed")
+    window = rebuilt_window(7)
+    queries, items = ask(window)
+    pairs = sorted(set(zip(window.user.tolist(), window.item.tolist(), strict=True)))
+    theirs = data.Dataset.from_uir([(user, item, 1.0) for user, item in pairs], seed=0)
+    other = models.EASE(lamb=30.0, posB=False, verbose=False).fit(theirs)
+    score = EASE(l2=30).fit(TrainingData(window), seed=0).score(queries, items)
+    known = list(theirs.iid_map)
+    for user, row in theirs.uid_map.items():
+        np.testing.assert_allclose(score[user, known], np.asarray(other.score(row)).ravel(), atol=1e-5)
+
+
 def test_a_wild_matrix_goes_to_double_precision_by_itself() -> None:
     matrix = rebuilt_window(3).matrix()
     largest = (matrix.T @ matrix).sum(axis=1).max()
