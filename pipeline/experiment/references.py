@@ -108,14 +108,14 @@ def plan_of_references(study: Study, dataset: Dataset) -> ReferencePlan:
 
 
 def _reference(study: Study, table: Mapping[str, Any], tuned: Mapping[str, Any]) -> Reference:
-    """Return a reference with its tuned values; vectors are served by ``recall.Dense``."""
+    """Return a reference with its tuned values; vectors are served by ``recall.Dense``. What its table sets is held."""
     name = str(table["name"])
     where = f"references.systems.{name}"
-    fields = {key: value for key, value in table.items() if key != "name"}
+    fields = held = {key: value for key, value in table.items() if key != "name"}
     fields = dict(tuned) if "use" in tuned else patched(fields, tuned)
     made = load(fields, where=where)
     if made.role == "vectors":
-        fields = {"use": SEARCH, "vectors": fields}
+        fields, held = {"use": SEARCH, "vectors": fields}, {"vectors": held}
     if fields["use"] == SEARCH:
         fields.setdefault("device", study.device)
     made = load(fields, where=where)
@@ -127,7 +127,7 @@ def _reference(study: Study, table: Mapping[str, Any], tuned: Mapping[str, Any])
         raise ConfigError(
             f"{where}: {made.label} reads {', '.join(sorted(made.reads))}; references read interactions"
         )
-    return Reference(Searched(name, fields, made, space_of(made, {})), bool(tuned))
+    return Reference(Searched(name, fields, made, space_of(made, held)), bool(tuned))
 
 
 def _compared(

@@ -38,8 +38,8 @@ class ReferenceOptions(Options):
     baseline: str = "Item-KNN"
     """The system that all others are compared with."""
     settings: int = Field(1, ge=1)
-    """Settings tried of every system with a search space: its values, then draws from the space; one is chosen on
-    valid. 1: nothing is chosen. More need the extra ``tune``."""
+    """Settings tried of every system with a search space: its values, then draws from the space (what its
+    table sets is held); one is chosen on valid. 1: nothing is chosen. More need the extra ``tune``."""
 
     @pydantic.model_validator(mode="after")
     def _names_are_known(self) -> ReferenceOptions:

@@ -1,0 +1,115 @@
+"""Mean ranks of interaction-only references over data sets, beside the published ones.
+
+Reads the run folders of ``simulate --config references --protocol full`` (or ``published``), one a data set, and ranks
+the systems by every metric at every cut-off of every data set. A system that a data set lacks is not ranked there.
+
+    python benchmarks/references.py RUN RUN ... [--stage both|recall] [--kinds ndcg,recall] [--markdown]
+
+References:
+    McElfresh et al. 2022, arXiv:2206.11886: mean ranks over 85 data sets and 10 accuracy metrics, among 20 systems,
+    tuned with 100 trials, items that a user had not excluded. Only the order compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stagelens.pipeline.experiment.references_ranks import PUBLISHED, Standing, agreement, standings
+
+Cells = list[dict[str, float | None]]
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Return the summary of a run of references."""
+    path = folder if folder.is_file() else folder / "summary.json"
+    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if "references" not in summary:
+        sys.exit(f"{folder}: a run of {summary.get('kind')}, not of references")
+    return summary
+
+
+def cells_of(summary: dict[str, Any], stage: str, kinds: Sequence[str]) -> Cells:
+    """Return one cell a metric: system -> mean on test."""
+    ranked = summary["references"]["ranked"].get(stage)
+    if ranked is None:
+        there = ", ".join(summary["references"]["ranked"])
+        sys.exit(f"{summary['dataset']['name']}: no stage {stage} in this run; it has {there}")
+    systems = {s["system"]: s["metrics"] for s in summary["systems"] if s["stage"] == stage}
+    names = [name for name in ranked if not kinds or name.partition("@")[0] in kinds]
+    return [{system: metrics[name]["mean"] for system, metrics in systems.items()} for name in names]
+
+
+def table(found: dict[str, list[Standing]], whole: list[Standing]) -> list[list[str]]:
+    """Return the rows: system, mean, best and worst over all, published, then its mean rank on every data set."""
+    rows = [["system", "mean", "best", "worst", "cells", "published", *found]]
+    for one in whole:
+        own = [
+            next((f"{s.mean:.1f}" for s in ranks if s.system == one.system), "-") for ranks in found.values()
+        ]
+        published = f"{PUBLISHED[one.system]:.1f}" if one.system in PUBLISHED else "-"
+        rows.append(
+            [
+                one.system,
+                f"{one.mean:.1f}",
+                f"{one.best:.1f}",
+                f"{one.worst:.1f}",
+                str(one.n),
+                published,
+                *own,
+            ]
+        )
+    return rows
+
+
+def drawn(rows: list[list[str]], markdown: bool) -> str:
+    """Return the rows as aligned columns or as a pipe table."""
+    if markdown:
+        rule = ["---", *(["---:"] * (len(rows[0]) - 1))]
+        return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if place == 0 else cell.rjust(w)
+            for place, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Print the table and the rank correlation."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--stage", choices=("both", "recall"), default="both")
+    parser.add_argument("--kinds", default="", help="metrics to rank by, e.g. ndcg,recall; all")
+    parser.add_argument("--markdown", action="store_true")
+    asked = parser.parse_args(words)
+    kinds = [kind for kind in asked.kinds.split(",") if kind]
+    cells: dict[str, Cells] = {}
+    for folder in asked.runs:
+        summary = read(folder)
+        name, own = str(summary["dataset"]["name"]), summary["protocol"]
+        if name in cells:
+            sys.exit(f"{folder}: a second run on {name}; give one run a data set")
+        cells[name] = cells_of(summary, asked.stage, kinds)
+        said = [
+            *(f"{row['system']} left out" for row in summary["references"]["left_out"]),
+            *summary["warnings"],
+        ]
+        tuned = sum(row["tuned"] for row in summary["references"]["systems"])
+        how = f"protocol {own['name']}, mask {own['mask']}, {tuned} systems tuned"
+        print(f"{name}: {how}; {'; '.join(said) or 'complete'}")
+    whole = standings([cell for own in cells.values() for cell in own])
+    print()
+    print(drawn(table({name: standings(own) for name, own in cells.items()}, whole), asked.markdown))
+    correlation, n = agreement(whole)
+    print(f"\nSpearman's rank correlation with the published mean ranks: {correlation:.2f} over {n} systems")
+
+
+if __name__ == "__main__":
+    main()
