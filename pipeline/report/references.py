@@ -44,13 +44,13 @@ def _systems(summary: Record, block: Record, stage: str, complete: bool) -> Sect
     shown = _shown(block["ranked"][stage], found, primary, complete)
     rows = []
     for system in found:
-        name, cost, own = str(system["system"]), system["cost"], system["metrics"][primary]
+        name, cost, own = str(system["system"]), system["cost"], system["metrics"].get(primary) or {}
         said = BASELINE if name == block["baseline"] else figures.verdict(verdicts.get(name, {}))
         rows.append(
             (
                 name,
-                figures.plain(own["mean"]),
-                figures.interval(own["low"], own["high"]),
+                figures.plain(own.get("mean")),
+                figures.interval(own.get("low"), own.get("high")),
                 *(figures.plain(_known(system, metric)) for metric in shown),
                 figures.seconds(cost["fit_s"]),
                 figures.plain((cost["latency_ms"] or {}).get("p50"), 2),
