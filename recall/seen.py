@@ -45,36 +45,60 @@ def _walk(order: Any, score: Any, seen_at: Any, seen: Any, lo: Any, hi: Any, ite
 
 
 @njit(cache=True, nogil=True)
-def _sink(score: Any, item: Any, tie: Any, size: Any) -> None:
-    """Restore a heap of ``size`` with the last of the order at its root, after the root changed."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            return
-        other = child + 1
-        if other < size and (
-            score[other] < score[child]
-            or (score[other] == score[child] and tie[item[other]] > tie[item[child]])
-        ):
-            child = other
-        if score[child] > score[at] or (score[child] == score[at] and tie[item[child]] <= tie[item[at]]):
-            return
-        score[at], score[child] = score[child], score[at]
-        item[at], item[child] = item[child], item[at]
-        at = child
+def _swap_parts(key: Any, lo: Any, hi: Any) -> tuple[int, int]:
+    """Part ``key[lo:hi + 1]`` round a pivot, larger first; return the ends of the lower and the upper part."""
+    first, middle, last = key[lo], key[(lo + hi) // 2], key[hi]
+    pivot = max(min(first, middle), min(max(first, middle), last))
+    left, right = lo, hi
+    while left <= right:
+        while key[left] > pivot:
+            left += 1
+        while key[right] < pivot:
+            right -= 1
+        if left <= right:
+            key[left], key[right] = key[right], key[left]
+            left += 1
+            right -= 1
+    return right, left
 
 
 @njit(cache=True, nogil=True)
-def _rise(score: Any, item: Any, tie: Any, at: Any) -> None:
-    """Restore the heap after a new entry at its end."""
-    while at > 0:
-        up = (at - 1) // 2
-        if score[up] < score[at] or (score[up] == score[at] and tie[item[up]] >= tie[item[at]]):
+def _select(key: Any, size: Any, most: Any) -> None:
+    """Bring the ``most`` largest of ``key[:size]`` to the front, in any order."""
+    lo, hi = 0, size - 1
+    while lo < hi:
+        right, left = _swap_parts(key, lo, hi)
+        if most - 1 <= right:
+            hi = right
+        elif most - 1 >= left:
+            lo = left
+        else:
             return
-        score[at], score[up] = score[up], score[at]
-        item[at], item[up] = item[up], item[at]
-        at = up
+
+
+@njit(cache=True, nogil=True)
+def _sort(key: Any, size: Any, ends: Any) -> None:
+    """Sort ``key[:size]``, largest first; ``ends`` [128] holds what is still to be parted."""
+    ends[0], ends[1] = 0, size - 1
+    open_parts = 1
+    while open_parts:
+        open_parts -= 1
+        lo, hi = ends[2 * open_parts], ends[2 * open_parts + 1]
+        while hi - lo > 16:
+            right, left = _swap_parts(key, lo, hi)
+            if right - lo < hi - left:  # the larger part waits, so that few ever do
+                ends[2 * open_parts], ends[2 * open_parts + 1] = left, hi
+                hi = right
+            else:
+                ends[2 * open_parts], ends[2 * open_parts + 1] = lo, right
+                lo = left
+            open_parts += 1
+    for at in range(1, size):  # nearly sorted: nothing moves far
+        moved, to = key[at], at
+        while to > 0 and key[to - 1] < moved:
+            key[to] = key[to - 1]
+            to -= 1
+        key[to] = moved
 
 
 @njit(cache=True, nogil=True)
@@ -82,40 +106,60 @@ def _top(
     start: Any,
     count: Any,
     items: Any,
-    scores: Any,
+    bits: Any,
     seen_at: Any,
     seen: Any,
     tie: Any,
+    at_tie: Any,
     lo: Any,
     hi: Any,
     item: Any,
     out: Any,
 ) -> None:
+    """Cut rows by one number each: the bits of the score, made to rise with it, then the place among ties, falling."""
+    sign, low, infinite = np.uint32(1 << 31), np.uint32(0xFFFFFFFF), np.uint32(0x7F800000)
+    half = np.uint64(32)
     depth = item.shape[1]
+    key = np.empty(4 * depth + 64, np.uint64)
+    ends = np.empty(128, np.int64)
     for row in range(lo, hi):
-        size = 0
-        heap_score, heap_item = out[row], item[row]
+        begin, end = seen_at[row], seen_at[row + 1]
+        late = end - begin <= depth  # few were seen: they are left out of the best alone
+        most = depth + end - begin if late else depth
+        size, least, least_score = 0, np.uint64(0), np.uint32(0)
         for at in range(start[row], start[row] + count[row]):
-            value, code = scores[at], items[at]
-            if np.isnan(value):
+            value = bits[at]
+            rising = ~value if value & sign else value | sign
+            if value == sign:  # -0 is 0
+                rising = sign
+            if rising < least_score or (value & ~sign) > infinite:
                 continue
-            if size == depth and (
-                value < heap_score[0] or (value == heap_score[0] and tie[code] > tie[heap_item[0]])
-            ):
+            number = (np.uint64(rising) << half) | np.uint64(low - np.uint32(tie[np.uint32(items[at])]))
+            if number < least or (not late and _holds(seen, begin, end, items[at])):
                 continue
-            if _holds(seen, seen_at[row], seen_at[row + 1], code):
-                continue
-            if size < depth:
-                heap_score[size], heap_item[size] = value, code
-                _rise(heap_score, heap_item, tie, size)
-                size += 1
-            else:
-                heap_score[0], heap_item[0] = value, code
-                _sink(heap_score, heap_item, tie, size)
-        for end in range(size - 1, 0, -1):  # the root is the last of the list
-            heap_score[0], heap_score[end] = heap_score[end], heap_score[0]
-            heap_item[0], heap_item[end] = heap_item[end], heap_item[0]
-            _sink(heap_score, heap_item, tie, end)
+            key[size] = number
+            size += 1
+            if size == len(key):
+                _select(key, size, most)
+                size, least = most, key[:most].min()
+                least_score = np.uint32(least >> half)
+        if size > most:
+            _select(key, size, most)
+            size = most
+        if late:
+            kept = 0
+            for at in range(size):
+                if not _holds(seen, begin, end, at_tie[low - np.uint32(key[at] & np.uint64(low))]):
+                    key[kept] = key[at]
+                    kept += 1
+            size = min(kept, depth)
+            if kept > depth:
+                _select(key, kept, depth)
+        _sort(key, size, ends)
+        for at in range(size):
+            rising = np.uint32(key[at] >> half)
+            item[row, at] = at_tie[low - np.uint32(key[at] & np.uint64(low))]
+            out[row, at] = rising ^ sign if rising & sign else ~rising
 
 
 @njit(cache=True, nogil=True)
@@ -218,16 +262,19 @@ def top(
         items: int32 [N].
         scores: float32 [N]; NaN is never returned.
         seen: Lists with Q rows, each sorted.
-        tie: int32 [I]; lower wins.
+        tie: int32 [I], a permutation; lower wins.
         depth: Items a query.
 
     Returns:
         int32 [Q, depth] and float32 [Q, depth], padded.
     """
     item, out = _blank(len(start), depth)
-    args = (start, count, items, scores, seen.indptr, seen.items, tie)
+    at_tie = np.empty(len(tie), np.int32)
+    at_tie[tie] = np.arange(len(tie), dtype=np.int32)
+    args = (start, count, items, scores.view(np.uint32), seen.indptr, seen.items, tie, at_tie)
+    made = (item, out.view(np.uint32))
     steps = 50.0 + float(count.mean()) if len(count) else 0.0
-    over_rows(len(start), lambda lo, hi: _top(*args, lo, hi, item, out), steps=steps)
+    over_rows(len(start), lambda lo, hi: _top(*args, lo, hi, *made), steps=steps)
     return item, out
 
 
