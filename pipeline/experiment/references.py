@@ -21,19 +21,20 @@ from typing import Any, Literal
 
 from stagelens.pipeline.compose import Union
 from stagelens.pipeline.core import Dataset
-from stagelens.pipeline.errors import ConfigError, DataError, MissingExtra, require
+from stagelens.pipeline.errors import ConfigError, MissingExtra, require
 from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan, View
 from stagelens.pipeline.experiment.axes import patched
 from stagelens.pipeline.experiment.integration_parts import Values
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import primary_metric
+from stagelens.pipeline.experiment.tuning_search import FAULTS
 from stagelens.pipeline.experiment.tuning_space import SEARCH, Searched, Value, space_of
 from stagelens.pipeline.experiment.tuning_trials import Trial, next_parameters
 from stagelens.pipeline.recipe import Recipe, dump, load
 from stagelens.pipeline.seeds import derive
 
-REFUSALS = (ConfigError, DataError, MissingExtra, MemoryError)
-"""What leaves one system out and lets the others go on."""
+REFUSALS = (*FAULTS, MissingExtra)
+"""What leaves one system out, with the reason, and lets the others go on."""
 Where = tuple[Literal["recall", "both"], View]
 WHERE: dict[str, tuple[Where, ...]] = {
     "recall": (("recall", "catalogue"),),

@@ -25,7 +25,7 @@ def show(summary: Mapping[str, Any], console: Console, *, notes: bool = True) ->
     from rich.text import Text
 
     for line in heading(summary, notes=notes):
-        console.print(Text(clean(line)))
+        console.print(Text(clean(line), style="bold red" if line.startswith("WARNING") else ""))
     for section in sections(summary):
         console.print()
         show_section(section, console)
