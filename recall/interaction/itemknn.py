@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 
 from stagelens.pipeline.contracts import FittedChannel, Saved
@@ -12,7 +13,16 @@ from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import tie_order
 from stagelens.pipeline.space import Choice, Space
 from stagelens.recall.interaction.neighbours import NEIGHBOURS, NeighbourTable, each_other, possible
-from stagelens.recall.interaction.similarity import SPACE, Similarity, Weighting, divisor, squared, weighted
+from stagelens.recall.interaction.similarity import (
+    SPACE,
+    Similarity,
+    Weighed,
+    Weighting,
+    divisor,
+    entry_weights,
+    squared,
+    weighted,
+)
 
 
 @recipe
@@ -25,7 +35,7 @@ class ItemKNN(Recipe):
     References:
         Deshpande & Karypis 2004, doi:10.1145/963770.963776 (the model keeps k neighbours of every item a user
         has; rows are normalised on request); similarities, weights and shrinkage as in Ferrari Dacrema et al.
-        2021, doi:10.1145/3434185 (the history counts unweighted).
+        2021, doi:10.1145/3434185 (there with ``weighed = "everything"``).
     """
 
     role: ClassVar[Role] = "channel"
@@ -37,6 +47,9 @@ class ItemKNN(Recipe):
     """Added to what divides the product: similarities that rest on few users count less. Not of ``dot``."""
     weighting: Weighting = "none"
     """``none``: a user has an item or not; else event weights count, and users of many items less."""
+    weighed: Weighed = "similarity"
+    """Where weights count: in the ``similarity`` alone, or in the sum as well (``everything``: with bm25 items of many
+    users count less in a history; with tf-idf all items of a user weigh alike)."""
     similarity: Similarity = "cosine"
     """Of the items' user columns; ``dot``: their plain product (co-occurrence counts). Sets of users are compared by
     ``jaccard``, ``dice`` and ``tversky``."""
@@ -67,7 +80,12 @@ class ItemKNN(Recipe):
         tie = tie_order(0, window.n_items)
         sides = (Sparse.of(by_item), Sparse.of(by_user))
         item, score = top_products(*sides, by, each_other(window.n_items), tie, most)
-        return NeighbourTable.of_rows(self.label, item, score, normalise=self.normalise)
+        weight = None
+        if self.weighed == "everything" and self.weighting == "bm25":
+            length = np.diff(by_item.indptr).astype(np.float64)
+            once, mean = np.ones(len(length)), length[length > 0].mean() if length.any() else 1.0
+            weight = entry_weights(once, length / mean, once, "bm25")
+        return NeighbourTable.of_rows(self.label, item, score, normalise=self.normalise, weight=weight)
 
     def load(self, saved: Saved) -> FittedChannel:
         """Read a saved fit back."""

@@ -71,22 +71,25 @@ class NeighbourTable:
     similarity: Float32
 
     @classmethod
-    def of_rows(cls, name: str, item: Int32, score: Float32, *, normalise: bool) -> NeighbourTable:
+    def of_rows(
+        cls, name: str, item: Int32, score: Float32, *, normalise: bool, weight: Float32 | None = None
+    ) -> NeighbourTable:
         """Wrap the best neighbours of every item.
 
         Args:
             name: The channel's label.
             item: int32 [I, K], best first, padded.
             score: float32 [I, K]; what is not positive is left out.
-            normalise: Make the weights of a row sum to 1.
+            normalise: Make the similarities of a row sum to 1.
+            weight: float32 [I]: what every item of a history counts; None: all alike.
         """
         kept = (item >= 0) & (score > 0)
         indptr = np.zeros(len(item) + 1, np.int64)
         np.cumsum(kept.sum(axis=1), out=indptr[1:])
-        weight = score[kept]
+        near, owner = score[kept], np.nonzero(kept)[0]
         if normalise:
-            weight = normalised(weight, np.nonzero(kept)[0], len(item))
-        return cls(name, indptr, item[kept], weight)
+            near = normalised(near, owner, len(item))
+        return cls(name, indptr, item[kept], near if weight is None else near * weight[owner])
 
     @classmethod
     def of_targets(

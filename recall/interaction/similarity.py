@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Weighting = Literal["none", "tf-idf", "bm25"]
 Similarity = Literal["cosine", "jaccard", "dice", "asymmetric", "tversky", "dot"]
+Weighed = Literal["similarity", "everything"]
 
 BM25_K1, BM25_B = 1.2, 0.75
 """Saturation and length normalisation of Robertson & Zaragoza 2009."""
@@ -27,10 +28,11 @@ SPACE: Space = {
     "shrink": Real(0.0, 1000.0),
     "similarity": Choice(("cosine", "jaccard", "dice", "asymmetric", "tversky", "dot")),
     "weighting": Choice(("none", "tf-idf", "bm25")),
+    "weighed": Choice(("similarity", "everything")),
     "alpha": Real(0.0, 2.0),
     "beta": Real(0.0, 2.0),
 }
-"""Ranges of McElfresh et al. 2022, arXiv 2206.11886."""
+"""Ranges of McElfresh et al. 2022, arXiv 2206.11886; in its code everything is weighed."""
 
 
 def rarity(owners: NDArray[np.integer[Any]], documents: int) -> Float64:

@@ -17,6 +17,7 @@ from stagelens.recall.interaction.neighbours import NEIGHBOURS, normalised, poss
 from stagelens.recall.interaction.similarity import (
     SPACE,
     Similarity,
+    Weighed,
     Weighting,
     divisor,
     entry_weights,
@@ -38,8 +39,8 @@ class UserKNN(Recipe):
 
     References:
         Herlocker, Konstan, Borchers & Riedl 1999, doi:10.1145/312624.312682, for positives only; similarities,
-        weights and shrinkage as in Ferrari Dacrema et al. 2021, doi:10.1145/3434185 (what a neighbour has counts
-        unweighted).
+        weights and shrinkage as in Ferrari Dacrema et al. 2021, doi:10.1145/3434185 (there with ``weighed =
+        "everything"``).
     """
 
     role: ClassVar[Role] = "channel"
@@ -52,6 +53,9 @@ class UserKNN(Recipe):
     weighting: Weighting = "none"
     """``none``: a user has an item or not; else event weights count, and items of many users less (in a query an
     item counts as often as it stands in the history)."""
+    weighed: Weighed = "similarity"
+    """Where weights count: in the ``similarity`` alone, or in the sum as well (``everything``: the items of a neighbour
+    count with their weights, rare ones more)."""
     similarity: Similarity = "cosine"
     """Of the users' item rows; ``dot``: their plain product. Sets of items are compared by ``jaccard``, ``dice`` and
     ``tversky``."""
@@ -97,7 +101,7 @@ class FittedUserKNN:
     Attributes:
         recipe: Says how users are compared.
         by_item: I rows of users with the weights of their entries.
-        by_user: U rows of items, each 1.
+        by_user: U rows of items, with what each counts in a sum.
         size: [U], squared norms of the users.
     """
 
@@ -119,7 +123,9 @@ class FittedUserKNN:
         across = matrix.T.tocsr()
         size = squared(across).astype(np.float32)
         by_user = Sparse.of(across)
-        return cls(recipe, by_item, by_user._replace(value=np.ones_like(by_user.value)), size)
+        if recipe.weighed == "similarity":
+            by_user = by_user._replace(value=np.ones_like(by_user.value))
+        return cls(recipe, by_item, by_user, size)
 
     @property
     def name(self) -> str:
