@@ -108,6 +108,12 @@ def plan_of_references(study: Study, dataset: Dataset) -> ReferencePlan:
     return _compared(study, plan, references, {})
 
 
+def searched_references(study: Study) -> list[Searched]:
+    """Return the references that have a search space, as arms of ``simulate tune``; tuned values are set aside."""
+    arms = [_reference(study, table, {}).arm for table in study.references.systems]
+    return [arm for arm in arms if arm.space]
+
+
 def _reference(study: Study, table: Mapping[str, Any], tuned: Mapping[str, Any]) -> Reference:
     """Return a reference with its tuned values; vectors are served by ``recall.Dense``. What its table sets is held."""
     name = str(table["name"])

@@ -20,6 +20,7 @@ from stagelens.pipeline.evaluate.metrics import Metric
 from stagelens.pipeline.experiment.arms import Builder, chosen_modalities
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import RunFolder, default_store, to_toml, versions
+from stagelens.pipeline.experiment.references import searched_references
 from stagelens.pipeline.experiment.runner import SCHEMA_VERSION, Result, said_of
 from stagelens.pipeline.experiment.tuning_block import Found, best_toml, trial_rows, tuning_block
 from stagelens.pipeline.experiment.tuning_measure import Alone, Examiner, OnLists
@@ -91,7 +92,7 @@ def tune(
 
 
 def arms_of(study: Study) -> list[Searched]:
-    """Return what is tuned; by default the channels of ``recall.base`` that have a search space.
+    """Return what is tuned; by default the channels of ``recall.base``, or references, that have a search space.
 
     Raises:
         ConfigError: An unknown name, or nothing to tune.
@@ -99,6 +100,8 @@ def arms_of(study: Study) -> list[Searched]:
     options = study.tune
     if options.rerankers:
         return searched(options.rerankers, "rerank", "reranker")
+    if study.kind == "references" and not options.channels:
+        return searched_references(study)
     words = options.channels or tuple(
         table for table in study.recall.base if space_of(load(table, where="recall.base"), table)
     )

@@ -120,9 +120,26 @@ def best_toml(found: Sequence[Found], study: Study, dataset: str, key: str) -> s
     ]
     if options.rerankers:
         body: Mapping[str, Any] = {"rerank": {"reranker": ranked[0].table}}
+    elif study.kind == "references" and not options.channels:
+        body = _references(ranked, study, dataset)
     else:
         body = {"recall": {"base": _base(ranked, study)}}
     return "\n".join([*lines, to_toml(body).lstrip("\n")])
+
+
+def _references(ranked: Sequence[Found], study: Study, dataset: str) -> dict[str, Any]:
+    """Return the study of references with what was found under the name of the data set."""
+    told = study.references
+    found = {one.search.arm.name: one.table for one in ranked}
+    tuned = {**told.tuned, dataset: {**told.tuned.get(dataset, {}), **found}}
+    return {
+        "kind": study.kind,
+        "name": study.name,
+        "seeds": list(study.seeds),
+        "recall": {"size": study.recall.size},
+        "measure": {"rank_k": list(study.measure.rank_k)},
+        "references": {"systems": list(told.systems), "baseline": told.baseline, "tuned": tuned},
+    }
 
 
 def _base(ranked: Sequence[Found], study: Study) -> list[dict[str, Any]]:
