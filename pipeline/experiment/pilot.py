@@ -44,6 +44,8 @@ SAMPLES = 2
 """Disjoint samples, beside their union."""
 LEAN = {"latency_queries": 0, "importance": False}
 """What the single samples leave out: it costs the same whatever the size."""
+NOT_OF_A_SAMPLE = {"truth": 0}
+"""What no pilot can tell: a world knows the truth of all of its users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ def _loaded_bytes(study: Study, dataset: Dataset, split: Split, store: Store) ->
 
 def _pilot(study: Study, dataset: Dataset, split: Split, users: Int32, lean: bool) -> Pilot:
     small, windows = sample_of(dataset, split, users, study.data.split_seed)
-    if lean:
-        study = study.model_copy(update={"measure": study.measure.model_copy(update=LEAN)})
+    left_out = {**NOT_OF_A_SAMPLE, **(LEAN if lean else {})}
+    study = study.model_copy(update={"measure": study.measure.model_copy(update=left_out)})
     kind, phases, store = KINDS[study.kind], Phases(), Store(temporary_store())
     try:
         started = time.perf_counter()

@@ -20,7 +20,6 @@ from stagelens.pipeline.experiment.arms import Arm, Comparison
 from stagelens.pipeline.experiment.fitting import ranks_of
 from stagelens.pipeline.experiment.fresh import Fresh, Key, contrasts, keys_of
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.summary import primary_metric
 from stagelens.pipeline.workbench import Workbench
 from stagelens.pipeline.worlds.evened import evened
 from stagelens.pipeline.worlds.generate import Generated
@@ -105,7 +104,7 @@ def _differences(
         laid = bench(variant, seed)
         window = replace(laid.windows.test, target=fresh.asked)
         ranks |= {key: one for key, (one, _, _) in ranks_of(laid, of_it, window).items()}
-    metrics = {arm.key: primary_metric(arm) for arm in arms}
+    metrics = {key: one.metric for one in comparisons for _, *pair in one.sum for key in pair}
     values = fresh.true_values({key: ranks[key] for key in keys}, metrics)
     found: Float64 = values @ contrasts(keys, comparisons)
     return found
@@ -117,7 +116,7 @@ def _row(record: Mapping[str, Any], values: Mapping[str, Float64]) -> Record:
     row: Record = {name: record[name] for name in names}
     row |= {"measured": record["difference"], "true": true, "true_error": _error(values["true"])}
     row["bias"] = None if row["measured"] is None else row["measured"] - true
-    row["covered"] = None if low is None or high is None else bool(low <= true <= high)
+    row["covered"] = None if low is None or high is None or low == high else bool(low <= true <= high)
     if "even" in values:
         even = _mean(values["even"])
         row |= {"even": even, "even_error": _error(values["even"]), "policy_bias": true - even}

@@ -97,9 +97,13 @@ def _foreseen(complete: bool) -> list[Make]:
 
 
 def headline(summary: Record) -> Record:
-    """Return the summary without permuted copies (their comparisons stay) and second views of a stage."""
+    """Return the summary without permuted copies (their comparisons stay), second views, and truths beside the primary
+    family's."""
+    truths = summary.get("world_truth")
+    primary = {} if truths is None else {"world_truth": [row for row in truths if row["family"] == "primary"]}
     return {
         **summary,
+        **primary,
         "systems": [s for s in summary.get("systems", ()) if not (_permuted(s) or _second(s.get("system")))],
         "comparisons": [c for c in summary.get("comparisons", ()) if not _second(c.get("system"))],
     }

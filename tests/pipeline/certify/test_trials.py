@@ -13,10 +13,12 @@ from stagelens.pipeline.certify.laboratory import arm_of, fitted
 from stagelens.pipeline.certify.logs import Logs
 from stagelens.pipeline.certify.planting import FEWEST, NEAR, REASONS, Shared, meeting
 from stagelens.pipeline.certify.pool import Batch, read, run
+from stagelens.pipeline.certify.sparse import VARIANTS, thinned_family
 from stagelens.pipeline.certify.trials import examine
 from stagelens.pipeline.certify.worlds import KINDS, SETTINGS, setting_key, signals, study, world
 from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.experiment.arms import Builder
+from stagelens.pipeline.experiment.sparsity import plan_of_sparsity
 from stagelens.pipeline.progress import Silent
 
 
@@ -105,6 +107,7 @@ def test_what_is_planted_is_judged_or_left_out_with_a_reason():
 
 ALONE = """
 import json, sys
+from stagelens.pipeline.certify.sparse import VARIANTS, thinned_family
 from stagelens.pipeline.certify.trials import examine
 found = examine("planted", 1, ("both",))
 files = [module.__file__ for name, module in sys.modules.items() if name.startswith("stagelens.")]
@@ -190,3 +193,34 @@ def test_a_run_goes_on_where_it_stopped_and_processes_change_nothing(tmp_path):
     assert [one["world"] for one in again] == [0, 1, 2]
     assert again[:2] == first
     assert set(read(path)) == {0, 1, 2}
+
+
+def test_fewer_data_are_judged_as_a_study_of_sparsity_judges_them():
+    """The same family: terms, weights and metric of worth, area and growth."""
+    made, options = world("signal", 1).truth(1), study("signal", 1)
+    told = options.model_copy(
+        update={
+            "kind": "sparsity",
+            "stage": "recall",
+            "sparsity": options.sparsity.model_copy(update={"budgets": (25.0,), "tuning": "held"}),
+        }
+    )
+    plan = plan_of_sparsity(told, made.dataset)
+    builder = Builder(options, made.dataset)
+    own = list(thinned_family(builder, [(None, name) for name in ("text", "image")], "sparsity"))
+    theirs = {one.system[2]: one for one in plan.comparisons if one.family == "primary"}
+    for one in own:
+        name = (
+            one.system[2]
+            if "," in one.system[2] or one.system[2].endswith("25 %")
+            else f"{one.system[2]} at 100 %"
+        )
+        other = theirs[name]
+        assert one.metric == other.metric
+        assert [weight for weight, _, _ in one.sum] == pytest.approx([weight for weight, _, _ in other.sum])
+    everything = {"base + text + image", "base + image + text"}
+    left = {name for name in theirs if not any(name.startswith(every) for every in everything)}
+    assert len(left) == len(own)  # what is not examined: all modalities together
+    [thin] = VARIANTS.values()
+    [asked] = {variant.budget: variant for variant in plan.variants.values()}.values()
+    assert (thin.budget, thin.held) == (asked.budget, asked.held)

@@ -9,13 +9,14 @@ import pytest
 
 from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.experiment.fresh import Fresh, contrasts, keys_of
+from stagelens.pipeline.experiment.pilot_study import estimate
 from stagelens.pipeline.experiment.runner import simulate
 from stagelens.pipeline.experiment.world_truth import check_truth
 from stagelens.pipeline.report.schema import validate
 from stagelens.pipeline.report.sections import sections
 from stagelens.pipeline.worlds import evened as room
 from stagelens.pipeline.worlds.evened import evened
+from stagelens.pipeline.worlds.generate import Generated
 from stagelens.pipeline.worlds.presets import read_world
 
 DRAWS = 12
@@ -64,7 +65,9 @@ def test_every_comparison_has_its_truth_beside_it(told):
         )
         assert row["measured"] == one["difference"]
         assert row["bias"] == pytest.approx(row["measured"] - row["true"])
-        assert row["covered"] == (one["low"] <= row["true"] <= one["high"])
+        assert row["covered"] == (
+            None if one["low"] == one["high"] else one["low"] <= row["true"] <= one["high"]
+        )
         assert row["policy_bias"] == pytest.approx(row["true"] - row["even"])
         if row["measured"]:
             assert 0 < row["true_error"] < one["high"] - one["low"]
@@ -74,31 +77,47 @@ def test_every_comparison_has_its_truth_beside_it(told):
     )  # popular lists are rewarded
 
 
-def test_the_truth_of_the_recorded_log_is_what_was_measured(told, make_bench):
-    """Fresh logs replaced by the recorded one: the same ranks and the same arithmetic give the measured figures."""
-    from stagelens.pipeline.evaluate.cost import Phases
-    from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison
-    from stagelens.pipeline.experiment.fitting import fit_arms, ranks_of
-    from stagelens.pipeline.experiment.summary import primary_metric
-
-    study, result = told
+def test_where_fresh_logs_are_the_recorded_one_the_truth_is_what_was_measured(
+    make_study, folder, monkeypatch
+):
+    """Every seed, every budget and every weighted sum; and what the world is asked for."""
+    options = {"data.path": f"world:{folder / 'shown.toml'}", "measure.truth": 2, "modalities": ["text"]}
+    options |= {"sparsity.budgets": [40], "seeds": [0, 1, 2], "measure.information": False}
+    study = make_study(**options, kind="sparsity", stage="recall")
     dataset = study.data.opened()
     windows = split(dataset)
-    builder, bench = Builder(study, dataset), make_bench(dataset, windows)
-    arms = [
-        Arm(name, "recall", "catalogue", builder.union(on))
-        for name, on in (("base", ()), ("base + text", ("text",)))
-    ]
-    fit_arms(bench, arms, Phases())
-    fresh = Fresh.of([windows.test])
-    ranks = {key: one[0] for key, one in ranks_of(bench, arms, bench.windows.test).items()}
-    asked = [Comparison(arms[0].key, arms[1].key, primary_metric(arms[0]), "worth")]
-    keys = keys_of(asked)
-    values = fresh.true_values(
-        {key: ranks[key] for key in keys}, {arm.key: primary_metric(arm) for arm in arms}
+    asked = []
+
+    def recorded(self, draw, *, start, end=None, taken=None):
+        asked.append((self, draw, start, taken))
+        return windows.test
+
+    monkeypatch.setattr(Generated, "fresh", recorded)
+    result = simulate(study, out=folder / "recorded", store=folder / "store-recorded")
+    rows = result.summary["world_truth"]
+    systems = {row["system"] for row in rows}
+    assert {"base + text, area", "base + text, growth", "base + text at 40 %"} <= systems
+    for row in rows:
+        assert row["true"] == pytest.approx(row["measured"], abs=1e-12)
+        assert row["even"] == row["true"]
+    assert [draw for _, draw, _, _ in asked] == [0, 1, 0, 1]
+    for world, _, start, taken in asked:
+        assert start == windows.test.time.min()
+        assert taken.fingerprint() == windows.train.merged(windows.valid).fingerprint()
+        assert world.clocks.seed == asked[0][0].clocks.seed
+    policy, even = asked[0][0].clocks, asked[2][0].clocks
+    assert np.ptp(policy.exposure) > 0
+    assert np.ptp(even.exposure) == 0
+    assert not np.array_equal(policy.pace, even.pace)
+
+
+def test_a_pilot_asks_for_no_truth(make_study, folder):
+    options = {"data.path": f"world:{folder / 'shown.toml'}", "measure.truth": 3, "modalities": ["text"]}
+    result = estimate(
+        make_study(**options, stage="recall"), users=180, out=folder / "pilot", store=folder / "store-pilot"
     )
-    measured = next(row for row in result.summary["world_truth"] if row["system"] == "base + text")
-    assert (values @ contrasts(keys, asked))[0, 0] == pytest.approx(measured["measured"], abs=1e-12)
+    assert result.summary["estimate"]
+    assert "world_truth" not in result.summary
 
 
 def test_the_truth_is_kept_and_shown(told, folder):
