@@ -97,8 +97,7 @@ def _foreseen(complete: bool) -> list[Make]:
 
 
 def headline(summary: Record) -> Record:
-    """Return the summary without permuted copies (their comparisons stay), second views, and truths beside the primary
-    family's."""
+    """Return the summary without permuted copies (their comparisons stay), second views, and truths not primary."""
     truths = summary.get("world_truth")
     primary = {} if truths is None else {"world_truth": [row for row in truths if row["family"] == "primary"]}
     return {
