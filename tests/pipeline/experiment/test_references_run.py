@@ -19,6 +19,7 @@ from stagelens.pipeline.experiment.references import plan_of_references
 from stagelens.pipeline.experiment.runner import simulate
 from stagelens.pipeline.experiment.variants import Variant, laid_out
 from stagelens.pipeline.progress import Silent
+from stagelens.pipeline.recipe import load
 from stagelens.pipeline.report import page, tables
 from stagelens.pipeline.report.schema import validate
 from stagelens.pipeline.seeds import derive
@@ -320,7 +321,18 @@ def test_results_do_not_depend_on_the_block(make_study, tmp_path):
 
 def test_the_preset_is_the_default_systems_at_the_published_cut_offs():
     preset = Study.load("references")
-    assert preset.references == Study.load(None, {"kind": "references"}).references
+    plain = Study.load(None, {"kind": "references"}).references
+    assert preset.references.model_copy(update={"tuned": {}}) == plain
+    for tuned in preset.references.tuned.values():  # every stored value is one that its recipe allows
+        for table in preset.references.systems:
+            made = load(
+                {
+                    key: value
+                    for key, value in {**table, **tuned.get(table["name"], {})}.items()
+                    if key != "name"
+                }
+            )
+            assert made.label
     assert preset.kind == preset.name == "references"
     assert preset.seeds == (0, 1, 2)
     assert preset.measure.rank_k == (*range(1, 11), 15, 20, 30, 40, 50)
