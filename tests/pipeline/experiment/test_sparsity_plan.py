@@ -16,8 +16,8 @@ from stagelens.pipeline.data.withhold import Withhold
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.curves import Axis
 from stagelens.pipeline.experiment.arms import Comparison
+from stagelens.pipeline.experiment.kinds import plan_of_stages
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.runner import plan_of_stages
 from stagelens.pipeline.experiment.sparsity import plan_of_sparsity
 from stagelens.pipeline.experiment.sparsity_options import How, Policy, SparsityOptions
 from stagelens.pipeline.experiment.variants import Applied, Variant
