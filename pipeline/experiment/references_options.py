@@ -53,10 +53,13 @@ class ReferenceOptions(Options):
             raise ValueError(
                 f"references.systems: {', '.join(doubled)} stands there twice; names must differ"
             )
-        for where, wanted in (
-            ("references.baseline", self.baseline),
-            *((f"references.tuned.{data}", name) for data, found in self.tuned.items() for name in found),
-        ):
-            if wanted not in names:
-                raise ValueError(nearest(f"system of {where}", wanted, names))
+        if self.baseline not in names:
+            raise ValueError(nearest("system of references.baseline", self.baseline, names))
+        known = list(
+            dict.fromkeys([*names, *(name for name, _ in SYSTEMS)])
+        )  # fewer systems leave values unused
+        for data, found in self.tuned.items():
+            for name in found:
+                if name not in known:
+                    raise ValueError(nearest(f"system of references.tuned.{data}", name, known))
         return self

@@ -319,6 +319,14 @@ def test_results_do_not_depend_on_the_block(make_study, tmp_path):
     assert bytes_of[0] == bytes_of[1]
 
 
+def test_tuned_values_of_systems_that_do_not_run_stay_unused_and_a_wrong_name_is_refused(make_study):
+    few = {"kind": "references", "references.systems": [{"name": "Item-KNN", "use": "recall.ItemKNN"}]}
+    told = make_study(**few, **{"references.tuned": {"any": {"EASE-R": {"l2": 10.0}}}})
+    assert told.references.tuned["any"]["EASE-R"] == {"l2": 10.0}
+    with pytest.raises(ConfigError, match="references.tuned.any 'EASER'.*EASE-R"):
+        make_study(**few, **{"references.tuned": {"any": {"EASER": {"l2": 10.0}}}})
+
+
 def test_the_preset_is_the_default_systems_at_the_published_cut_offs():
     preset = Study.load("references")
     plain = Study.load(None, {"kind": "references"}).references
