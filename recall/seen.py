@@ -141,7 +141,9 @@ def _top(
             size += 1
             if size == len(key):
                 _select(key, size, most)
-                size, least = most, key[:most].min()
+                size, least = most, key[0]
+                for place in range(1, most):
+                    least = min(least, key[place])
                 least_score = np.uint32(least >> half)
         if size > most:
             _select(key, size, most)
