@@ -23,6 +23,7 @@ from stagelens.pipeline.evaluate.truth import Truth
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.summary import Finished, Measured, losses_of, user_values
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.experiment.variants import kept_by_budgets
 from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import dump, fingerprint
@@ -367,35 +368,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def to_toml(table: Mapping[str, Any]) -> str:
-    """Return plain data as TOML; entries that are None are left out."""
-    plain: list[str] = []
-    tables: list[str] = []
-    for key, value in table.items():
-        if isinstance(value, Mapping) and key not in ("content", "reranker"):
-            tables.append(_section(key, value))
-        elif value is not None:
-            plain.append(f"{_key(key)} = {_literal(value)}")
-    return "\n".join([*plain, "", *tables])
-
-
-def _section(name: str, table: Mapping[str, Any]) -> str:
-    lines = [f"{_key(key)} = {_literal(value)}" for key, value in table.items() if value is not None]
-    return "\n".join([f"[{name}]", *lines, ""])
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
-
-
-def _literal(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(str(k))} = {_literal(v)}" for k, v in value.items() if v is not None)
-        return "{" + inner + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_literal(part) for part in value) + "]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value)

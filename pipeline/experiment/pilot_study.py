@@ -16,13 +16,13 @@ from stagelens.pipeline.experiment.outputs import (
     RunFolder,
     default_store,
     study_fingerprint,
-    to_toml,
     versions,
 )
 from stagelens.pipeline.experiment.pilot import EPOCH, pilots
 from stagelens.pipeline.experiment.pilot_block import Asked, estimate_block
 from stagelens.pipeline.experiment.pilot_sample import active_users, measured_users
 from stagelens.pipeline.experiment.runner import SCHEMA_VERSION, Result, said_of
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import fingerprint
 from stagelens.pipeline.store import Store, write_text

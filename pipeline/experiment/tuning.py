@@ -19,9 +19,10 @@ from stagelens.pipeline.evaluate.cost import Phases
 from stagelens.pipeline.evaluate.metrics import Metric
 from stagelens.pipeline.experiment.arms import Builder, chosen_modalities
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.outputs import RunFolder, default_store, to_toml, versions
+from stagelens.pipeline.experiment.outputs import RunFolder, default_store, versions
 from stagelens.pipeline.experiment.references import searched_references
 from stagelens.pipeline.experiment.runner import SCHEMA_VERSION, Result, said_of
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.experiment.tuning_block import Found, best_toml, trial_rows, tuning_block
 from stagelens.pipeline.experiment.tuning_measure import Alone, Examiner, OnLists
 from stagelens.pipeline.experiment.tuning_search import run

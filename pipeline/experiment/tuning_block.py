@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.outputs import to_toml
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.experiment.tuning_search import Search
 from stagelens.pipeline.experiment.tuning_space import Dimension
 from stagelens.pipeline.experiment.tuning_trials import Trial

@@ -52,10 +52,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data: TrainingData) -> Path
     rng = generator(1, "channel-contract")
     user, item = rng.integers(0, USERS - 4, 1500), rng.integers(0, ITEMS, 1500)
     score = np.round(rng.normal(size=1500), 1)  # ties
-    frame = pd.DataFrame({"user_id": data.users[user], "item_id": data.items[item], "score": score})  # type: ignore[index]
+    frame = pd.DataFrame({"user_id": data.users[user], "item_id": data.items[item], "score": score})
     frame.drop_duplicates(["user_id", "item_id"]).to_parquet(folder / "lists.parquet")
     np.save(folder / "vectors.npy", data.modality("text").values)
-    np.save(folder / "ids.npy", data.items)  # type: ignore[arg-type]
+    np.save(folder / "ids.npy", data.items)
     return folder
 
 

@@ -12,7 +12,7 @@ from stagelens.pipeline.compose import Then, Union
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.experiment.measure import candidate_set, final_lists, importance
-from stagelens.pipeline.experiment.outputs import to_toml
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.recipe import dump, load
 from stagelens.pipeline.rows import no_rows
 from stagelens.recall import Dense, ItemKNN, Popular

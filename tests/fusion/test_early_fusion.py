@@ -198,7 +198,7 @@ def test_vectors_made_for_the_dot_product_keep_their_relative_lengths(world: Tra
 
 def test_learned_numbers_of_a_signal_are_counted(world: TrainingData) -> None:
     svd = PureSVD(factors=4)
-    assert fused(Concat(of=(svd, "text")), world).parameters == svd.fit(world, seed=0).parameters == 50 * 4  # type: ignore[attr-defined]
+    assert fused(Concat(of=(svd, "text")), world).parameters == svd.fit(world, seed=0).parameters == 50 * 4
     white = fused(Concat(of=("text", "visual"), scale="whitened"), world)
     assert white.parameters == 6 * 6 + 4 * 4
 

@@ -13,7 +13,7 @@ from stagelens.pipeline.core import Lists, Queries
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.experiment.measure import candidate_set, recall_key
-from stagelens.pipeline.experiment.outputs import to_toml
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.merge import popularity_order
 from stagelens.pipeline.pooling import ensemble_lists, pooled
 from stagelens.pipeline.recipe import dump, load

@@ -176,7 +176,7 @@ def test_vectors_that_cancel_make_no_query() -> None:
     values = np.array([[1, 0], [-1, 0], [0, 1], [0.6, 0.8]])
     window = Interactions.of([0, 0, 1], [0, 1, 2], n_users=2, n_items=4)
     for similarity in ("cosine", "dot"):
-        recipe = Dense(modality="text", centre=False, similarity=similarity)  # type: ignore[arg-type]
+        recipe = Dense(modality="text", centre=False, similarity=similarity)
         found = recipe.fit(training(values, window), seed=0).retrieve(ask(window), 2)
         assert not found.found[0].any()
         assert found.item[1].tolist()[0] == 3

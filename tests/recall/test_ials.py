@@ -57,7 +57,7 @@ def test_a_query_is_the_exact_user_step(factors: int, confidence: str) -> None:
     window = window_of(1)
     recipe = IALS(
         factors=factors, confidence=confidence, alpha=5.0, epsilon=0.5, regularisation=0.1, iterations=5
-    )  # type: ignore[arg-type]
+    )
     fitted = recipe.fit(TrainingData(window), seed=0)
     vectors, owner = fitted.query(ask(window))
     had = window.matrix().toarray()
@@ -143,7 +143,7 @@ def test_event_weights_count_as_the_confidence_says() -> None:
     np.testing.assert_allclose(log.extra(np.array([1.0, 4.0])), 2 * np.log([5.0, 17.0]))
     uneven = window_of(4, weighted=True)
     fitted = IALS(factors=6, alpha=3.0).fit(TrainingData(uneven), seed=0)
-    assert fitted.extra == pytest.approx(3.0 * uneven.value.mean())  # type: ignore[attr-defined]
+    assert fitted.extra == pytest.approx(3.0 * uneven.value.mean())
     assert fitted.item.tobytes() != two.item.tobytes()
 
 

@@ -70,7 +70,7 @@ def test_planted_topics_win_and_fall_to_chance_under_permutation() -> None:
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_item_knn_is_what_its_docstring_says(shrink: float, similarity: str) -> None:
     window = random_window(1, 40, 30, 300)
-    recipe = ItemKNN(neighbours=7, shrink=shrink, similarity=similarity)  # type: ignore[arg-type]
+    recipe = ItemKNN(neighbours=7, shrink=shrink, similarity=similarity)
     had = window.matrix().toarray().astype(np.float64)
     both = had.T @ had
     if similarity == "cosine":
@@ -113,7 +113,7 @@ def test_weights_change_what_counts() -> None:
     window = random_window(3, 60, 50, 600)
     plain = ItemKNN(similarity="dot", shrink=0).fit(TrainingData(window), seed=0)
     for weighting in ("tf-idf", "bm25"):
-        weighted = ItemKNN(similarity="dot", shrink=0, weighting=weighting).fit(TrainingData(window), seed=0)  # type: ignore[arg-type]
+        weighted = ItemKNN(similarity="dot", shrink=0, weighting=weighting).fit(TrainingData(window), seed=0)
         assert not np.array_equal(
             plain.retrieve(ask(window), 10).item, weighted.retrieve(ask(window), 10).item
         )

@@ -20,7 +20,7 @@ def share(window: Interactions, hidden: Interactions, values: np.ndarray, **fiel
     data = TrainingData(window, {"text": ModalityTable.of("text", values)})
     users = hidden.users()
     queries = Queries.of(users, window, window, tie_order(0, window.n_items))
-    item = Dense(modality="text", **fields).fit(data, seed=0).retrieve(queries, 20).item  # type: ignore[arg-type]
+    item = Dense(modality="text", **fields).fit(data, seed=0).retrieve(queries, 20).item
     relevant = hidden.lists().rows(users)
     return float(np.mean([np.isin(item[q], relevant[q]).sum() / len(relevant[q]) for q in range(len(users))]))
 

@@ -17,7 +17,7 @@ def history(*items: int, n_items: int = 4) -> Interactions:
 
 
 def one(recipe: object, *items: int) -> np.ndarray:
-    vectors, owner = recipe.vectors(history(*items).lists(), TABLE, POSITION)  # type: ignore[attr-defined]
+    vectors, owner = recipe.vectors(history(*items).lists(), TABLE, POSITION)
     assert owner.tolist() == [0]
     return vectors[0]
 

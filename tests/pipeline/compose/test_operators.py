@@ -10,7 +10,7 @@ import pytest
 from stagelens.pipeline.compose import Then, Top, Union
 from stagelens.pipeline.core import Interactions, Queries
 from stagelens.pipeline.errors import ConfigError
-from stagelens.pipeline.experiment.outputs import to_toml
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.recipe import dump, load
 from stagelens.recall import Dense, ItemKNN, Popular, PureSVD
 from stagelens.rerank import Evidence, KeepOrder, LambdaMART, Popularity, Similarity

@@ -25,7 +25,7 @@ def row(detectable=0.01, factor=1.5, items=0.1):
 
 
 def pilot(users: int, measured: int) -> Pilot:
-    return Pilot(users, measured, 3, [], Spent(None, {}, {}, {}))  # type: ignore[arg-type]
+    return Pilot(users, measured, 3, [], Spent(None, {}, {}, {}))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from stagelens.pipeline.cli.options import Asked
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment.axes import cells_of
 from stagelens.pipeline.experiment.options import ProtocolOptions, Study
-from stagelens.pipeline.experiment.outputs import to_toml
 from stagelens.pipeline.experiment.protocols import PROTOCOLS, told, warnings_of
+from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.experiment.variants import Variant, laid_out
 from stagelens.pipeline.progress import Silent
 from stagelens.pipeline.store import Store

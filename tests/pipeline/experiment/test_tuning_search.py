@@ -240,7 +240,7 @@ def test_the_estimator_finds_what_is_best_sooner_than_chance(make_study) -> None
         ended: list[Trial] = []
         for number in range(30):
             values = next_parameters(spoiled, ended, sampler, seed)
-            worth = -abs(float(values["noise"]) - 0.7) - (values["sign"] != 1)  # type: ignore[arg-type]
+            worth = -abs(float(values["noise"]) - 0.7) - (values["sign"] != 1)
             ended.append(Trial(number, values, worth, 0.0, "complete"))
         return max(trial.value for trial in ended if trial.value is not None)
 

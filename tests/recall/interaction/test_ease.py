@@ -41,7 +41,7 @@ def test_ease_is_its_closed_form(l2: float, precision: str) -> None:
     window = rebuilt_window(1)
     queries, items = ask(window)
     had = window.matrix().toarray().astype(np.float64)
-    score = EASE(l2=l2, precision=precision).fit(TrainingData(window), seed=0).score(queries, items)  # type: ignore[arg-type]
+    score = EASE(l2=l2, precision=precision).fit(TrainingData(window), seed=0).score(queries, items)
     np.testing.assert_allclose(score[:, : ITEMS - 5], (had @ weights(had, l2))[:, : ITEMS - 5], atol=2e-5)
     assert np.isnan(score[:, ITEMS - 5 :]).all(), "items of nobody have no score"
 
@@ -81,7 +81,7 @@ def test_a_wild_matrix_goes_to_double_precision_by_itself() -> None:
     data = TrainingData(rebuilt_window(3))
     small = 1e-3
     auto, exact, rough = (
-        EASE(l2=small, precision=precision).fit(data, seed=0).save().arrays["weight"].tobytes()  # type: ignore[arg-type]
+        EASE(l2=small, precision=precision).fit(data, seed=0).save().arrays["weight"].tobytes()
         for precision in ("auto", "float64", "float32")
     )
     assert auto == exact

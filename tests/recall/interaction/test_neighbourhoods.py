@@ -197,7 +197,7 @@ def test_user_knn_alike_in_a_query_and_in_the_window() -> None:
     window = Interactions.of(user, item, n_users=5, n_items=6)
     twin = Interactions.of([4, 4, 4], [0, 1, 2], n_users=5, n_items=6)
     for weighting in WEIGHTINGS:
-        recipe = UserKNN(weighting=weighting, shrink=0, neighbours=1)  # type: ignore[arg-type]
+        recipe = UserKNN(weighting=weighting, shrink=0, neighbours=1)
         fitted: Any = recipe.fit(TrainingData(window), seed=0)
         near = fitted._neighbours(Queries.of(np.array([4]), twin, twin, tie_order(0, 6)))
         np.testing.assert_array_equal(near.column, [0])

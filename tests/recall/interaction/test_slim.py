@@ -177,7 +177,7 @@ def stepped(window: Interactions, recipe: SLIMBPR, seed: int) -> Float64:
 def test_slim_bpr_takes_the_steps_its_docstring_says(optimiser: str, symmetric: bool) -> None:
     window = linear_window(7, 900)
     fields = {"learning_rate": 0.05, "lambda_i": 0.02, "lambda_j": 0.01, "epochs": 2}
-    recipe = SLIMBPR(optimiser=optimiser, symmetric=symmetric, **fields)  # type: ignore[arg-type]
+    recipe = SLIMBPR(optimiser=optimiser, symmetric=symmetric, **fields)
     expected = np.zeros((ITEMS, ITEMS))
     s = stepped(window, recipe, 3)
     expected[: len(s), : len(s)] = s.T
