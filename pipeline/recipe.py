@@ -40,6 +40,7 @@ Role = Literal[
     "ensemble",
     "world",
     "system",
+    "importer",
     "queries",
 ]
 

@@ -1,0 +1,1 @@
+"""Other layouts turned into the folder that StageLens reads."""
