@@ -39,6 +39,7 @@ class Reading:
         files: Everything that is read, to be hashed; paths inside or beside the source.
         lists: Candidate lists to be copied beside the data, by file name (``recall.FromFile`` reads them).
         notes: What was decided while the source was looked over, one sentence each.
+        dropped: Lines left out, by reason; it counts while the rest is iterated, so it is read afterwards.
     """
 
     events: Iterable[pa.Table]
@@ -49,6 +50,7 @@ class Reading:
     files: tuple[Path, ...] = ()
     lists: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
 
 
 class Importer(Protocol):
