@@ -79,7 +79,7 @@ def _null(
     dataset = with_copies(dataset, windows, number, COPIES)
     builder = Builder(options, dataset)
     arms = [arm_of(builder, stage, name) for stage in stages for name in (None, "text", *COPIES)]
-    thin = [thinned_arm(builder, name) for name in COPIES] if "recall" in stages else []
+    thin = [thinned_arm(builder, name) for name in (None, *COPIES)] if "recall" in stages else []
     found: Found = {}
     with fitted(options, dataset, windows, [*arms, *thin], fresh, variants=_variants(thin)) as lab:
         pairs = [

@@ -30,6 +30,8 @@ class Estimate:
             items vary less than chance.
         excess_se: Standard deviation of ``excess`` where nothing is owed to items.
         effective_items: G*, the effective number of items; NaN like the variance.
+        third_user: Third central moment of the mean, clustered by user: the sum of cubed shifts.
+        third_excess: That by item less that by pair, as ``excess``.
     """
 
     mean: float
@@ -43,6 +45,8 @@ class Estimate:
     excess: float
     excess_se: float
     effective_items: float
+    third_user: float
+    third_excess: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +135,9 @@ class Clusters:
         if self.users < 2 or self.items < 2:
             nan = float("nan")
             shifts = (user_total, user_shift, item_shift)
-            return Estimate(mean, self.users, nan, variance_user, nan, *shifts, nan, nan, nan)
-        excess = float(np.sum(item_shift**2)) - float(np.sum(self.pair_shift(z) ** 2))
+            return Estimate(mean, self.users, nan, variance_user, nan, *shifts, *([nan] * 5))
+        pair_shift = self.pair_shift(z)
+        excess = float(np.sum(item_shift**2)) - float(np.sum(pair_shift**2))
         lone = _shift(z, self.item_share[self.item], self.items) ** 2  # of a pair that is its item's only one
         chance = float(np.sum(_sums(self.item, lone, 1) ** 2)) - float(np.sum(lone**2))
         effective = max(2.0, 1.0 / float(np.sum(self.item_share**2)))
@@ -140,7 +145,10 @@ class Clusters:
         df = two_way_df(variance_user, excess, self.users, effective)
         shifts = (user_total, user_shift, item_shift)
         excess_se = float(np.sqrt(max(0.0, 2.0 * chance)))
-        return Estimate(mean, self.users, variance, variance_user, df, *shifts, excess, excess_se, effective)
+        thirds = float(np.sum(user_shift**3)), float(np.sum(item_shift**3)) - float(np.sum(pair_shift**3))
+        return Estimate(
+            mean, self.users, variance, variance_user, df, *shifts, excess, excess_se, effective, *thirds
+        )
 
 
 def covariance(

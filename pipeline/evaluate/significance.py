@@ -19,7 +19,7 @@ import scipy  # its parts are loaded when first used
 from stagelens.pipeline.core import Bool, Float64
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.evaluate.clusters import Clusters, Estimate, covariance
-from stagelens.pipeline.evaluate.power import detectable
+from stagelens.pipeline.evaluate.power import detectable, skewness_of
 from stagelens.pipeline.evaluate.resampling import sign_flips, smallest_p
 from stagelens.pipeline.evaluate.truth import Truth
 
@@ -58,6 +58,8 @@ class Sources:
         seeds_users: The part of ``seeds`` that falls with the number of users, because a training treats single
             users otherwise and not all alike; an estimate of its own, which may exceed ``seeds``.
         effective_items: G*, of ``clusters``.
+        third_users: Third central moment of the mean that users make; falls as 1/n^2.
+        third_items: What items add to it; does not fall, and counts where ``items`` is above 0.
     """
 
     users: float
@@ -66,6 +68,12 @@ class Sources:
     seeds: float
     seeds_users: float
     effective_items: float
+    third_users: float
+    third_items: float
+
+    def skewness(self, se: float) -> float:
+        """Return the skewness of the estimated difference."""
+        return skewness_of(self.third_users, self.third_items, self.items, se)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,7 @@ class Judgement:
         p_sign_flip: Randomisation over the signs of the users' differences.
         p_adjusted: From the same max-|t| as the interval, which excludes 0 exactly when this is below alpha.
         margin: As given.
-        detectable: True difference found with 80 % power at the simultaneous critical value.
+        detectable: True gain found with 80 % power at the simultaneous critical value.
         verdict: ``no difference`` if the interval lies within the margin (asked first), else ``helps`` or
             ``hurts`` if it excludes 0, else ``cannot tell``.
         n: Users.
@@ -260,6 +268,8 @@ def _estimate(difference: Float64, clusters: Clusters) -> _Member:
         seeds=between,
         seeds_users=mixed,
         effective_items=estimate.effective_items,
+        third_users=estimate.third_user,
+        third_items=estimate.third_excess,
     )
     return _Member(clusters, estimate, means, math.sqrt(variance), df, sources)
 
@@ -330,7 +340,7 @@ def _judged(
         p_sign_flip=flip,
         p_adjusted=adjusted,
         margin=paired.margin,
-        detectable=detectable(se, df, critical),
+        detectable=detectable(se, df, critical, skewness=member.sources.skewness(se)),
         verdict=verdict(low, high, paired.margin),
         n=member.estimate.users,
         seeds=len(member.seed_means),

@@ -166,7 +166,7 @@ def _records(finished: Finished) -> list[Record]:
 
 _KEPT = (
     "family stage view metric contrast slice n seeds se df margin variance_users variance_items variance_items_se "
-    "variance_seeds variance_seeds_users effective_items"
+    "variance_seeds variance_seeds_users effective_items third_users third_items"
 ).split()
 IDENTITY = ("family", "stage", "view", "metric", "contrast", "slice", "baseline", "system")
 """What tells one record of a pilot from another; the same in every pilot of a study."""
@@ -207,6 +207,8 @@ def _said(one: Judgement) -> Record:
         "variance_seeds": one.sources.seeds,
         "variance_seeds_users": one.sources.seeds_users,
         "effective_items": one.sources.effective_items,
+        "third_users": one.sources.third_users,
+        "third_items": one.sources.third_items,
     }
 
 

@@ -257,7 +257,8 @@ def _group(study: Study, identity: Identity, record: Record) -> Identity:
 def _noise(record: Record) -> Noise:
     names = ("users", "items", "items_se", "seeds", "seeds_users")
     parts = {name: float(record[f"variance_{name}"]) for name in names}
-    sources = Sources(**parts, effective_items=float(record["effective_items"]))
+    more = {name: float(record[name]) for name in ("effective_items", "third_users", "third_items")}
+    sources = Sources(**parts, **more)
     return Noise.of(sources, users=record["n"], seeds=record["seeds"])
 
 
@@ -355,7 +356,7 @@ def _typical(outlooks: Sequence[Outlook]) -> Outlook:
     noises = [one.noise for one in outlooks]
     mean = {
         name: statistics.fmean(getattr(one, name) for one in noises)
-        for name in ("user", "item", "item_se", "seed", "seed_user", "items")
+        for name in ("user", "item", "item_se", "seed", "seed_user", "items", "third_user", "third_item")
     }
     return Outlook(Noise(**mean), statistics.median(one.level for one in outlooks), outlooks[0].seeds)
 

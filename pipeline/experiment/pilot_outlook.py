@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from scipy.special import stdtr, stdtrit
 
 from stagelens.pipeline.evaluate.clusters import two_way_df
-from stagelens.pipeline.evaluate.power import detectable
+from stagelens.pipeline.evaluate.power import detectable, skewness_of
 from stagelens.pipeline.evaluate.significance import Sources
 
 MOST_USERS = 1e12
@@ -27,6 +27,8 @@ class Noise:
         seed: Variance of one training's mean that all users share: falls with seeds alone.
         seed_user: Variance of what one training does to one user: falls with seeds and users.
         items: Effective number of items.
+        third_user: Third central moment of one user's difference: falls as 1/n^2.
+        third_item: What items add to it: stays.
     """
 
     user: float
@@ -35,6 +37,8 @@ class Noise:
     seed: float
     seed_user: float
     items: float
+    third_user: float = 0.0
+    third_item: float = 0.0
 
     @classmethod
     def of(cls, sources: Sources, *, users: int, seeds: int) -> Noise:
@@ -46,14 +50,15 @@ class Noise:
             (sources.seeds - sources.seeds_users) * seeds,
             sources.seeds_users * users * seeds,
             sources.effective_items,
+            sources.third_users * users**2,
+            sources.third_items,
         )
 
     def scaled(self, factor: float) -> Noise:
         """Return the noise of differences whose squares are ``factor`` times these."""
-        parts = {
-            name: factor * getattr(self, name) for name in ("user", "item", "item_se", "seed", "seed_user")
-        }
-        return replace(self, **parts)
+        squares, cubes = ("user", "item", "item_se", "seed", "seed_user"), ("third_user", "third_item")
+        parts = {name: factor * getattr(self, name) for name in squares}
+        return replace(self, **parts, **{name: factor**1.5 * getattr(self, name) for name in cubes})
 
 
 def levelled(parts: Sequence[Noise]) -> list[Noise]:
@@ -99,14 +104,16 @@ class Outlook:
         return noise.user / users, max(0.0, noise.item), seeds
 
     def detectable(self, users: float) -> float:
-        """Return the true difference found with 80 % power by so many users; NaN where nothing varies."""
+        """Return the true gain found with 80 % power by so many users; NaN where nothing varies."""
         if not self.noise.user > 0:
             return math.nan
         user, item, seed = self.parts(users)
         df = two_way_df(user, item, users, self.noise.items)
         if seed > 0:
             df = (user + item + seed) ** 2 / ((user + item) ** 2 / df + seed**2 / (self.seeds - 1))
-        return detectable(math.sqrt(user + item + seed), df, -float(stdtrit(df, self.level / 2)))
+        se = math.sqrt(user + item + seed)
+        skewness = skewness_of(self.noise.third_user / users**2, self.noise.third_item, item, se)
+        return detectable(se, df, -float(stdtrit(df, self.level / 2)), skewness=skewness)
 
     def shifted(self, deviations: float) -> Outlook:
         """Return the outlook with the item part so many of its standard deviations higher, or lower."""

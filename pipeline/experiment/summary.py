@@ -23,7 +23,7 @@ from stagelens.pipeline.experiment.arms import Arm, Comparison, Plan
 from stagelens.pipeline.experiment.measure import CandidateSet
 from stagelens.pipeline.experiment.options import MeasureOptions, Study, read_margin
 
-JUDGED_EPOCH = 5
+JUDGED_EPOCH = 6
 """Raise when what is said of the same measurements changes (statistics, records, blocks): the store keeps it."""
 FINAL_K = 10
 """Length of the final list that losses at and after the re-rank stage refer to."""
@@ -320,6 +320,8 @@ def _records(
             "variance_seeds": _known(one.sources.seeds),
             "variance_seeds_users": _known(one.sources.seeds_users),
             "effective_items": _known(one.sources.effective_items),
+            "third_users": _known(one.sources.third_users),
+            "third_items": _known(one.sources.third_items),
             "view": comparison.system[1],
             "family": comparison.family if part is None else "slices",
         }

@@ -80,3 +80,53 @@ def test_what_trainings_do_to_single_users_is_told_from_what_they_do_to_all():
     assert alone == pytest.approx(1 / 400 / 3, rel=0.3)
     assert both == pytest.approx((0.04 + 1 / 400) / 3, rel=0.3)
     assert mean_of("seeds_users", 0.2) == pytest.approx(1 / 400 / 3, rel=0.1)
+
+
+def test_the_skewness_of_one_pair_a_user_is_that_of_a_mean():
+    rng = np.random.default_rng(5)
+    users = 400
+    truth = Truth.of(Interactions.of(np.arange(users), np.arange(users), n_users=users, n_items=users))
+    values = rng.exponential(size=(1, users))
+    one = sources(values, truth)
+    centred = values[0] - values.mean()
+    expected = (centred**3).mean() / centred.std() ** 3 / np.sqrt(users)
+    assert one.sources.skewness(one.se) == pytest.approx(expected, rel=0.01)
+    assert expected > 0.05
+    mirrored = sources(-values, truth)
+    assert mirrored.sources.skewness(mirrored.se) == pytest.approx(-one.sources.skewness(one.se))
+    assert one.detectable < mirrored.detectable
+
+
+def test_items_that_all_gain_alike_add_to_the_skewness():
+    rng = np.random.default_rng(6)
+    truth = truth_of(600, 40, rng)
+    gain = np.where(rng.random(40) < 0.1, 3.0, 0.0)
+    one = sources(gain[truth.pair_item][None] + 0.1 * rng.normal(size=(1, 600)), truth)
+    assert one.sources.items > 0
+    assert one.sources.third_items > one.sources.third_users > 0
+
+
+def test_a_skewed_gain_of_the_detectable_size_is_found_in_four_of_five_samples():
+    """A tenth of 400 users gain, by exponential amounts; were error and estimate independent, 90 % would find it."""
+    rng = np.random.default_rng(8)
+    users, tries = 400, 600
+    truth = Truth.of(Interactions.of(np.arange(users), np.arange(users), n_users=users, n_items=users))
+
+    def sample(gain):
+        return (rng.random(users) < 0.1) * rng.exponential(size=users) - 0.1 + gain
+
+    typical = [sources(sample(0.1)[None], truth) for _ in range(60)]
+    gains = {
+        "skewed": np.mean([one.detectable for one in typical]),
+        "plain": np.mean([half_width(one) + 0.8435 * one.se for one in typical]),
+    }
+    rate = {
+        name: np.mean([sources(sample(gain)[None], truth).low > 0 for _ in range(tries)])
+        for name, gain in gains.items()
+    }
+    assert abs(rate["skewed"] - 0.8) < 0.05
+    assert rate["plain"] > 0.85
+
+
+def half_width(one):
+    return (one.high - one.low) / 2
