@@ -1,0 +1,213 @@
+"""DiffMM, MMSSL and LightGT folders: a matrix, a dictionary of lists or an array of pairs for every window.
+
+The layouts (https://github.com/HKUDS/DiffMM, https://github.com/HKUDS/MMSSL, https://github.com/Liuwq-bit/LightGT):
+
+* DiffMM: ``trnMat.pkl``, ``valMat.pkl``, ``tstMat.pkl``, SciPy matrices of users by items;
+* MMSSL: ``train_mat`` or ``train_mat.pkl``, a SciPy matrix, with ``val.json`` and ``test.json``, lists by user;
+* LightGT: ``train.npy``, ``val.npy``, ``test.npy``, arrays of (user, item), or ``user_item_dict.npy``;
+* in all of them ``image_feat.npy``, ``text_feat.npy``, ``audio_feat.npy``: row i belongs to item i.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stagelens.pipeline.data.importers.dictionaries import id_lists
+from stagelens.pipeline.data.importers.files import array, inside, regular, vector_blocks
+from stagelens.pipeline.data.importers.headers import MAGIC
+from stagelens.pipeline.data.importers.parts import BLOCK, event_table, find_parts, pairs_of
+from stagelens.pipeline.data.importers.pickled import Sparse
+from stagelens.pipeline.data.importers.pickles import LIST_STEPS, load
+from stagelens.pipeline.data.importers.reading import Reading, VectorBlock
+from stagelens.pipeline.data.importers.sparse import Matrix
+from stagelens.pipeline.errors import DataError
+from stagelens.pipeline.recipe import Recipe, Role, recipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TRAIN = ("trnMat.pkl", "train_mat.pkl", "train_mat", "ui_mat.pkl", "ui_mat", "train.npy")
+KNOWN = {
+    "train": (*_TRAIN, "user_item_dict.npy", "train.json"),
+    "valid": ("valMat.pkl", "val_mat.pkl", "val_mat", "val.npy", "val.json"),
+    "test": ("tstMat.pkl", "test_mat.pkl", "test_mat", "test.npy", "test.json"),
+}
+"""File names of every window, best first."""
+_FEATURES = re.compile(r"(?:(?P<name>\w+?)_feats?|Feature(?P<kind>Video|Audio|Text)_\w+)\.npy", re.ASCII)
+_MODALITY = {"v": "visual", "a": "audio", "t": "text", "Video": "visual", "Audio": "audio", "Text": "text"}
+_OBJECTS = re.compile(rb"'descr': '\|O'")
+Pairs = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
+
+
+@recipe
+class Matrices(Recipe):
+    """DiffMM, MMSSL and LightGT folders: sparse matrices, dictionaries of lists, arrays of pairs, features.
+
+    Pickles are read by a machine that can make nothing but matrices, arrays and lists of ids.
+    """
+
+    role: ClassVar[Role] = "importer"
+
+    train: str | None = None
+    """File of the training events; None: trnMat.pkl, train_mat.pkl, train.npy and others, by name."""
+    valid: str | None = None
+    """File of the validation events; None: valMat.pkl, val.json, val.npy and others, by name."""
+    test: str | None = None
+    """File of the test events; None: tstMat.pkl, test.json, test.npy and others, by name."""
+    item_offset: int = 0
+    """Taken off every item id; some folders number items after the users, so that features start at row 0."""
+
+    def read(self, source: Path) -> Reading:
+        """Look a folder over: matrices are checked whole, their indices and lists while they are read.
+
+        Raises:
+            ConfigError: An option names a file that is not there.
+            DataError: No training events, or a file that is broken or not of its kind.
+        """
+        parts = find_parts(source, KNOWN, {"train": self.train, "valid": self.valid, "test": self.test})
+        opened = {window: _opened(path) for window, path in parts.items()}
+        matrices = {window: part for window, part in opened.items() if isinstance(part, Matrix)}
+        sizes = {part.shape for part in matrices.values()}
+        if len(sizes) > 1:
+            said = ", ".join(f"{parts[window].name} {part.shape}" for window, part in matrices.items())
+            raise DataError(f"{source}: matrices of different users and items: {said}. Allowed: one shape.")
+        kinds = {window: part.kinds() for window, part in matrices.items()}
+        valued = any(other for _, other in kinds.values())
+        columns = next(iter(sizes))[1] if sizes else None
+        features, rows, notes = _features(source, set(parts.values()), None if self.item_offset else columns)
+        zeros = sum(zeros for zeros, _ in kinds.values())
+        given = len(parts) > 1
+        return Reading(
+            events=(
+                _table(parts[window], window if given else None, some, self.item_offset, rows, valued)
+                for window, part in opened.items()
+                for some in _pairs(part)
+            ),
+            vectors={name: partial(_rows, path) for name, path in features.items()},
+            files=(*parts.values(), *features.values()),
+            notes=notes,
+            dropped={"stored zeros of a matrix": zeros} if zeros else {},
+        )
+
+
+def _opened(path: Path) -> Matrix | NDArray[Any] | Callable[[], Iterable[tuple[int, list[int]]]]:
+    """Return what a window's file holds, by its ending; lists are read when called."""
+    if path.suffix == ".json":
+        regular(path)
+        return partial(id_lists, path)
+    if path.suffix == ".npy":
+        with regular(path).open("rb") as stream:
+            start = stream.read(256)
+        if not (start.startswith(MAGIC + b"\x01") and _OBJECTS.search(start)):
+            return _two_columns(array(path, kinds="iu"), path)
+        value = load(path, offset=10 + int.from_bytes(start[8:10], "little"), steps=LIST_STEPS)
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            value = value[0]
+        return partial(_lists, value, path)
+    value = load(path, steps=LIST_STEPS)
+    if isinstance(value, Sparse):
+        return Matrix.of(path, value)
+    if isinstance(value, np.ndarray):
+        return _two_columns(value, path)
+    return partial(_lists, value, path)
+
+
+def _two_columns(pairs: NDArray[Any], path: Path) -> NDArray[Any]:
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
+        raise DataError(
+            f"{path}: holds {pairs.dtype} of shape {list(pairs.shape)}. Allowed: integers [N, 2], user and item."
+        )
+    return pairs
+
+
+def _lists(value: Any, path: Path) -> Iterator[tuple[int, list[int]]]:
+    """Yield user and items of a dictionary, or of lists that start with the user."""
+    if isinstance(value, dict):
+        rows: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list):
+        rows = ((row[0], row[1:]) if isinstance(row, list) and row else (None, row) for row in value)
+    else:
+        rows = ((None, value),)
+    for place, (user, items) in enumerate(rows):
+        if isinstance(items, np.ndarray) and items.ndim == 1 and items.dtype.kind in "iu":
+            items = items.tolist()
+        fine = type(user) is int and isinstance(items, list) and all(type(item) is int for item in items)
+        if not fine or not all(-(2**63) <= number < 2**63 for number in (user, *items)):
+            raise DataError(
+                f"{path}: list {place:,} is not a user and integer items of 64 bits. Allowed: a dictionary "
+                "of lists by user, or lists that start with the user."
+            )
+        yield user, items
+
+
+def _pairs(part: Any) -> Iterator[Pairs]:
+    """Yield user, item and value (or None) in blocks."""
+    if isinstance(part, Matrix):
+        yield from part.blocks()
+    elif isinstance(part, np.ndarray):
+        for start in range(0, len(part), BLOCK):
+            block = part[start : start + BLOCK]
+            yield block[:, 0], block[:, 1], None
+    else:
+        yield from ((user, item, None) for user, item in pairs_of(part()))
+
+
+def _table(
+    path: Path, window: str | None, some: Pairs, offset: int, rows: int | None, valued: bool
+) -> pa.Table:
+    """Return a block of events, items renumbered and compared with the rows of the features."""
+    user, item, value = some
+    for name, ids in (("user", user), ("item", item)):
+        if ids.dtype.kind == "u" and len(ids) and ids.max() >= 2**63:
+            raise DataError(f"{path}: {name} id {ids.max()} is beyond 64 bits.")
+    item = item.astype(np.int64) - offset
+    if rows is not None and len(item) and not 0 <= item.min() <= item.max() < rows:
+        wrong = int(item.min() if item.min() < 0 else item.max())
+        raise DataError(
+            f"{path}: item {wrong} has no row in features of {rows:,} rows (row i belongs to item i). Where "
+            "items are numbered after the users, set item_offset to the number of users."
+        )
+    more = {}
+    if valued:
+        more["value"] = np.ones(len(item)) if value is None else value.astype(np.float64)
+    return event_table(user.astype(np.int64), item, window, **more)
+
+
+def _features(
+    source: Path, used: set[Path], columns: int | None
+) -> tuple[dict[str, Path], int | None, tuple[str, ...]]:
+    """Return the feature file of every modality, their rows, and notes on files that are not read."""
+    found: dict[str, Path] = {}
+    rows: dict[str, int] = {} if columns is None else {"the columns of the matrix": columns}
+    left: list[str] = []
+    for entry in sorted(source.iterdir()):
+        said = _FEATURES.fullmatch(entry.name)
+        if said is None:
+            if entry.suffix in (".npy", ".npz", ".pt", ".pkl", ".json") and entry not in used:
+                left.append(entry.name)
+            continue
+        word = said["name"] or said["kind"]
+        name = _MODALITY.get(word, word)
+        if name in found:
+            raise DataError(
+                f"{source}: {found[name].name} and {entry.name} are both {name!r}. Move one of them away."
+            )
+        found[name] = inside(source, entry.name)
+        rows[entry.name] = len(array(found[name]))
+    if len(set(rows.values())) > 1:
+        shown = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+        raise DataError(f"{source}: {shown} items. Allowed: the same everywhere; row i belongs to item i.")
+    notes = (f"Not read: {', '.join(left)}. An array NAME_feat.npy is the modality NAME.",) if left else ()
+    return found, next(iter(rows.values()), None), notes
+
+
+def _rows(path: Path) -> Iterator[VectorBlock]:
+    values = array(path)
+    return vector_blocks(np.arange(len(values)), values)
