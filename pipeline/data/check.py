@@ -63,7 +63,7 @@ def check(
             windows = make_split(dataset, split, seed=split_seed)
         except DataError as error:
             found, closed, remedy = str(error).removeprefix(f"{path}: ").partition("). ")
-            findings.add("error", "empty-window", str(path), found + closed.strip(". "), remedy=remedy)
+            findings.add("empty-window", str(path), found + closed.strip(". "), remedy=remedy)
         findings.faults += check_dataset(dataset, windows)
     rank = {"error": 0, "warning": 1, "note": 2}
     return sorted(findings.faults, key=lambda fault: rank[fault.severity])
@@ -97,7 +97,6 @@ def _check_vectors(dataset: Dataset, findings: Findings) -> None:
             effect = "Such items tie in every similarity; ties are broken at random, never by index."
             remedy = "Look for filled-in means or placeholder media, and make those rows zero (absent)."
             findings.add(
-                "warning",
                 "duplicate-vectors",
                 where,
                 found,
@@ -108,15 +107,15 @@ def _check_vectors(dataset: Dataset, findings: Findings) -> None:
         if look.constant:
             found = f"{look.constant} vectors hold one value throughout"
             remedy = "If they stand for missing media, make those rows zero (absent)."
-            findings.add("warning", "constant-vectors", where, found, count=look.constant, remedy=remedy)
+            findings.add("constant-vectors", where, found, count=look.constant, remedy=remedy)
         if look.zero_variance:
             found = f"{look.zero_variance} of {look.width} columns have one value over all items"
             effect = "They tell nothing."
-            findings.add("note", "constant-columns", where, found, count=look.zero_variance, effect=effect)
+            findings.add("constant-columns", where, found, count=look.zero_variance, effect=effect)
         if look.largest_norm > 100 * max(look.smallest_norm, 1e-12):
             found = f"vector lengths span {look.smallest_norm:.3g} to {look.largest_norm:.3g}"
             effect = "With raw inner products the longest win everywhere; cosine is not affected."
-            findings.add("note", "norm-spread", where, found, effect=effect)
+            findings.add("norm-spread", where, found, effect=effect)
 
 
 def _check_degrees(dataset: Dataset, where: str, findings: Findings) -> None:
@@ -126,21 +125,17 @@ def _check_degrees(dataset: Dataset, where: str, findings: Findings) -> None:
         found = f"{len(once)} of {dataset.n_users} users have one event"
         effect = "Splits made per user keep that event in history."
         shown = _shown(dataset.users, once)
-        findings.add(
-            "note", "single-event-users", where, found, count=len(once), examples=shown, effect=effect
-        )
+        findings.add("single-event-users", where, found, count=len(once), examples=shown, effect=effect)
     idle = np.flatnonzero(user == 0)
     if len(idle):
         found = f"{len(idle)} of {dataset.n_users} users have no event that counts"
         shown = _shown(dataset.users, idle)
-        findings.add("note", "users-without-events", where, found, count=len(idle), examples=shown)
+        findings.add("users-without-events", where, found, count=len(idle), examples=shown)
     if len(never):
         found = f"{len(never)} of {dataset.n_items} catalogue items have no event"
         effect = "They stay candidates: only content can reach them."
         shown = _shown(dataset.items, never)
-        findings.add(
-            "note", "items-without-events", where, found, count=len(never), examples=shown, effect=effect
-        )
+        findings.add("items-without-events", where, found, count=len(never), examples=shown, effect=effect)
 
 
 def _check_clock(dataset: Dataset, where: str, findings: Findings) -> None:
@@ -150,12 +145,12 @@ def _check_clock(dataset: Dataset, where: str, findings: Findings) -> None:
         found = f"{early} of {len(time)} timestamps lie before 1990"
         effect = "Global time puts them first."
         remedy = 'If they are positions or unknown moments, say clock = "order" or "none" in dataset.toml.'
-        findings.add("warning", "early-timestamps", where, found, count=early, effect=effect, remedy=remedy)
+        findings.add("early-timestamps", where, found, count=early, effect=effect, remedy=remedy)
     distinct = len(np.unique(time))
     if distinct < 100 <= len(time):
         found = f"only {distinct} distinct timestamps in {len(time)} events"
         effect = "Events of one moment stay in one window, so windows differ from 70/10/10/10."
-        findings.add("note", "coarse-clock", where, found, count=distinct, effect=effect)
+        findings.add("coarse-clock", where, found, count=distinct, effect=effect)
 
 
 def _check_cold(dataset: Dataset, split: Split, where: str, findings: Findings) -> None:
@@ -167,9 +162,7 @@ def _check_cold(dataset: Dataset, split: Split, where: str, findings: Findings) 
         found = f"{len(cold_users)} of {len(users)} test users have no training event"
         effect = "They count; only popularity can serve them."
         shown = _shown(dataset.users, cold_users)
-        findings.add(
-            "note", "cold-test-users", where, found, count=len(cold_users), examples=shown, effect=effect
-        )
+        findings.add("cold-test-users", where, found, count=len(cold_users), examples=shown, effect=effect)
     cold = train.item_degree()[test.item] == 0
     if cold.any():
         items = np.unique(test.item[cold])
@@ -178,13 +171,11 @@ def _check_cold(dataset: Dataset, split: Split, where: str, findings: Findings) 
         )
         effect = "They count; only content can find them."
         shown = _shown(dataset.items, items)
-        findings.add(
-            "note", "cold-test-items", where, found, count=int(cold.sum()), examples=shown, effect=effect
-        )
+        findings.add("cold-test-items", where, found, count=int(cold.sum()), examples=shown, effect=effect)
         lacking = [name for name, table in dataset.modalities.items() if not table.present[items].any()]
         if lacking:
             found = f"none of the {len(items)} items tested without training has {' or '.join(lacking)}"
-            findings.add("note", "cold-items-without-content", where, found, count=len(items))
+            findings.add("cold-items-without-content", where, found, count=len(items))
 
 
 def _check_leaks(split: Split, where: str, findings: Findings) -> None:
@@ -197,9 +188,7 @@ def _check_leaks(split: Split, where: str, findings: Findings) -> None:
         found = f"{int(own.sum())} of {len(train)} training events come after a test event of their user"
         effect = "Training knows the future of the users it is tested on: numbers come out too good."
         remedy = "Cut by time when making the split, or set data.split to leave-last-out or global-time."
-        findings.add(
-            "warning", "leak-own-future", where, found, count=int(own.sum()), effect=effect, remedy=remedy
-        )
+        findings.add("leak-own-future", where, found, count=int(own.sum()), effect=effect, remedy=remedy)
     if split.clock != "real":
         return
     later = _later(train, test)
@@ -207,11 +196,11 @@ def _check_leaks(split: Split, where: str, findings: Findings) -> None:
         found = f"{later} of {len(train)} training events are later than the first test event"
         effect = "Item popularity and co-occurrence of the test period are known in training."
         remedy = "A global-time split has none of these."
-        findings.add("warning", "leak-global-time", where, found, count=later, effect=effect, remedy=remedy)
+        findings.add("leak-global-time", where, found, count=later, effect=effect, remedy=remedy)
     if test.time.max() < train.time.min():
         found = "the whole test window lies before training"
         remedy = "Check the labels of the split column."
-        findings.add("warning", "test-before-train", where, found, count=len(test), remedy=remedy)
+        findings.add("test-before-train", where, found, count=len(test), remedy=remedy)
 
 
 def _later(train: Interactions, test: Interactions) -> int:

@@ -69,9 +69,11 @@ def read_stamps(table: Table, column: str, findings: Findings) -> Stamps:
     elif is_text(values):
         raw, unit = _of_text(values)
     else:
-        found = f"values of type {kind}"
+        found, shown = f"values of type {kind}", table.examples(column, np.arange(table.rows))
         remedy = "Allowed: integers, numbers, dates or date-times."
-        findings.add("error", "bad-timestamp", table.where(column), found, count=table.rows, remedy=remedy)
+        findings.add(
+            "bad-timestamp", table.where(column), found, count=table.rows, examples=shown, remedy=remedy
+        )
         return Stamps(np.zeros(table.rows, np.int64), None, np.ones(table.rows, dtype=bool))
     if raw.dtype.kind == "f":
         empty |= ~np.isfinite(raw)
@@ -80,13 +82,11 @@ def read_stamps(table: Table, column: str, findings: Findings) -> Stamps:
     rows = np.flatnonzero(empty)
     if len(rows):
         findings.add(
-            "error",
             "bad-timestamp",
             table.where(column),
             f"{len(rows)} of {table.rows} rows have no usable moment",
             count=len(rows),
             examples=table.examples(column, rows),
-            remedy="Allowed: Unix time (s, ms, us, ns), dates or date-times in every row; or no column.",
         )
     return Stamps(raw, unit, empty)
 

@@ -144,10 +144,7 @@ def _catalogue(
     if items is not None:
         ids = items[1]
         if (ids.dtype.kind == "U") != (events.item_ids.dtype.kind == "U"):
-            effect = "They are compared as text."
-            findings.add(
-                "note", "id-types", str(items[0].path), "item ids are text in one table only", effect=effect
-            )
+            findings.add("id-types", str(items[0].path), "item ids are text in one table only")
         return ids, f"rows of {items[0].path.name}"
     bare = [name for name in arrays if name not in rows]
     if bare and events.item_ids.dtype.kind != "U":
@@ -156,7 +153,7 @@ def _catalogue(
     for name in bare:
         found = f"nothing says which item row i of {len(arrays[name])} is: the item ids are text"
         remedy = f"Add items.parquet with item_id in the order of the rows, or {name}.ids.npy."
-        findings.add("error", "rows-without-ids", str(folder.modalities[name]), found, remedy=remedy)
+        findings.add("rows-without-ids", str(folder.modalities[name]), found, remedy=remedy)
     catalogue = events.item_ids
     for ids in rows.values():
         catalogue = union(catalogue, ids)
@@ -174,9 +171,7 @@ def _known_users(
         return ids
     shown = tuple(repr(value) for value in absent[:SHOWN].tolist())
     found = f"{len(absent)} users of the interactions are not listed"
-    effect = "They take part; their user columns are unknown (NaN)."
-    where = str(table.path)
-    findings.add("warning", "unlisted-users", where, found, count=len(absent), examples=shown, effect=effect)
+    findings.add("unlisted-users", str(table.path), found, count=len(absent), examples=shown)
     if (ids.dtype.kind == "U") != (absent.dtype.kind == "U"):
         ids, absent = ids.astype(str), absent.astype(str)
     return np.concatenate([ids, absent])
@@ -228,18 +223,15 @@ def _impressions(
     item = np.r_[codes_in(catalogue, events.item_ids), -1][events.item]
     usable = (user >= 0) & (item >= 0) & ~events.broken
     if not usable.all():
-        lost = int((~usable).sum())
-        found, effect = f"{lost} rows name users or items outside the data set", "They are not used."
-        findings.add(
-            "warning", "unknown-impressions", str(folder.impressions), found, count=lost, effect=effect
-        )
+        lost = np.flatnonzero(~usable)
+        found = f"{len(lost)} rows name users or items outside the data set"
+        shown = tuple(events.table.place(int(row)) for row in lost[:SHOWN])
+        where = str(folder.impressions)
+        findings.add("unknown-impressions", where, found, count=len(lost), examples=shown)
     time = None
     if events.stamps is not None and clock != "none":
         time = (events.stamps.seconds()[0] if clock == "real" else events.stamps.raw.astype(np.int64))[usable]
     elif clock == "real":
-        effect = "They cannot be placed before or after an event."
-        findings.add(
-            "warning", "impressions-without-time", str(folder.impressions), "no timestamp", effect=effect
-        )
+        findings.add("impressions-without-time", str(folder.impressions), "no timestamp")
     n_users, n_items = len(known_users), len(catalogue)
     return Interactions.of(user[usable], item[usable], n_users=n_users, n_items=n_items, time=time)

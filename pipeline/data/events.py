@@ -81,8 +81,7 @@ def read_events(path: Path, folder: Folder, findings: Findings) -> Events | None
     if lacking:
         return None
     if table.rows == 0:
-        remedy = "Allowed: one row per event."
-        findings.add("error", "no-rows", str(path), "has a header and no rows", count=0, remedy=remedy)
+        findings.add("no-rows", str(path), "has a header and no rows")
         return None
     user, user_ids = read_ids(table, names["user_id"], findings)
     item, item_ids = read_ids(table, names["item_id"], findings)
@@ -151,12 +150,10 @@ def _windows(table: Table, column: str, findings: Findings) -> NDArray[np.int8]:
         unknown = [label for label, window in zip(labels, meaning, strict=True) if window < 0]
         said = f"unknown labels {', '.join(map(repr, unknown[:SHOWN]))}" if unknown else "empty cells"
         findings.add(
-            "error",
             "split-label",
             table.where(column),
             f"{len(rows)} of {table.rows} rows have {said}",
             count=len(rows),
             examples=table.examples(column, rows),
-            remedy="Allowed: train, valid (or val, validation, dev), test; 0, 1, 2.",
         )
     return given

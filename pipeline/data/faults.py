@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
+from stagelens.pipeline.data.codes import KINDS, NOTHING, Severity
 from stagelens.pipeline.errors import DataError
-
-Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,26 +17,32 @@ class Fault:
         severity: ``error`` (cannot be loaded), ``warning`` (loads, numbers suffer) or ``note`` (a decision).
         where: File, and column where there is one.
         found: What is there.
-        count: How many rows, items or users it concerns.
-        examples: A few of them: rows with their values.
-        effect: What it does to results, or what was done about it.
+        count: How many there are of ``unit``.
+        unit: What is counted: rows, items, users, files, ...
+        examples: A few of them: rows with their values; the place itself where there is nothing finer.
+        effect: What it does to a study, or what was done about it.
         remedy: What is allowed, and the next step.
+        mend: What ``--fix`` does about it; empty where that would be a guess.
     """
 
     code: str
     severity: Severity
     where: str
     found: str
-    count: int = 1
-    examples: tuple[str, ...] = ()
-    effect: str = ""
-    remedy: str = ""
+    count: int
+    unit: str
+    examples: tuple[str, ...]
+    effect: str
+    remedy: str
+    mend: str
 
     def __str__(self) -> str:
-        shown = f" (e.g. {', '.join(self.examples)})" if self.examples else ""
-        return " ".join(
-            part for part in (f"{self.where}: {self.found}{shown}.", self.effect, self.remedy) if part
-        )
+        """Return the finding as a load says it: no effect of an error, no remedy where none is needed."""
+        news = [text for text in self.examples if text != self.where.rsplit("/", 1)[-1]]
+        shown = f" (e.g. {', '.join(news)})" if news else ""
+        effect = self.effect if self.severity != "error" else ""
+        remedy = self.remedy if not self.remedy.startswith(NOTHING) else ""
+        return " ".join(part for part in (f"{self.where}: {self.found}{shown}.", effect, remedy) if part)
 
 
 @dataclass(slots=True)
@@ -55,7 +59,6 @@ class Findings:
 
     def add(
         self,
-        severity: Severity,
         code: str,
         where: str,
         found: str,
@@ -65,22 +68,25 @@ class Findings:
         effect: str = "",
         remedy: str = "",
     ) -> None:
-        """Record a finding.
+        """Record a finding; its severity, and what is not said here, come from its kind in ``codes``.
 
         Raises:
             DataError: It is an error and the gathering is strict.
         """
+        kind = KINDS[code]
         fault = Fault(
             code=code,
-            severity=severity,
+            severity=kind.severity,
             where=where,
             found=found,
             count=count,
-            examples=examples,
-            effect=effect,
-            remedy=remedy,
+            unit=kind.unit,
+            examples=examples or (where.rsplit("/", 1)[-1],),
+            effect=effect or kind.effect,
+            remedy=remedy or kind.remedy,
+            mend=kind.mend,
         )
-        if severity == "error" and self.strict:
+        if kind.severity == "error" and self.strict:
             raise DataError(str(fault))
         self.faults.append(fault)
 

@@ -28,6 +28,8 @@ ALIASES = {"value": ("rating",)}
 """Names that are understood without a mapping."""
 RESERVED = ("interaction", "all")
 """Names that mean something else on the command line, so no modality may bear them."""
+LONGEST_TOML = 1 << 20
+"""Bytes of a ``dataset.toml``: it holds a few lines."""
 _TEXT_KEYS = ("name", "license", "source", "url", "citation", "description")
 
 
@@ -70,20 +72,15 @@ def open_folder(path: str, columns: Mapping[str, str] | None, findings: Findings
     for ours in columns or {}:
         if ours not in COLUMNS:
             raise ConfigError(f"columns.{ours}: " + nearest("column", ours, COLUMNS))
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        found = "is a file" if folder.exists() else "does not exist"
-        remedy = "Give the folder that holds interactions.parquet or interactions.csv, or world:NAME."
-        findings.add("error", "no-folder", str(path), f"{found}; a data set is a folder", remedy=remedy)
+    folder = _listed(path, findings)
+    if folder is None:
         return None
     said = _settings(folder, findings)
     interactions = _table(folder, "interactions", findings)
     if interactions is None:
-        there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
-        remedy = "Allowed: interactions.parquet or interactions.csv with columns user_id and item_id."
-        findings.add(
-            "error", "no-interactions", str(folder), f"no interactions file; found {there}", remedy=remedy
-        )
+        names = sorted(entry.name for entry in folder.iterdir())
+        there = ", ".join(names[:12]) or "nothing"
+        findings.add("no-interactions", str(folder), f"no interactions file; found {there}")
     arrays, row_ids = _arrays(folder, said.get("modalities"), findings)
     return Folder(
         path=folder,
@@ -100,6 +97,28 @@ def open_folder(path: str, columns: Mapping[str, str] | None, findings: Findings
     )
 
 
+def _listed(path: str, findings: Findings) -> Path | None:
+    """Return the folder if there is one that can be listed; report links in it that lead nowhere."""
+    folder = Path(path).expanduser()
+    try:
+        if not folder.is_dir():
+            found = "is a file" if folder.exists() else "does not exist"
+            findings.add("no-folder", str(path), f"{found}; a data set is a folder")
+            return None
+        entries = sorted(folder.iterdir())
+        lost = [entry for entry in entries if entry.is_symlink() and not entry.exists()]
+    except PermissionError as error:
+        findings.add("no-access", str(path), f"may not be read ({error.strerror})")
+        return None
+    except OSError as error:  # a name too long, or a loop of links
+        findings.add("no-folder", str(path), f"cannot be opened ({error.strerror}); a data set is a folder")
+        return None
+    for entry in lost:
+        if entry.suffix in (".npy", ".parquet", ".csv", ".toml"):
+            findings.add("broken-link", str(entry), f"links to {entry.readlink()}, which is not there")
+    return folder
+
+
 def _table(folder: Path, name: str, findings: Findings) -> Path | None:
     """Return ``name.parquet`` or ``name.csv``; Parquet wins."""
     found = [
@@ -107,13 +126,17 @@ def _table(folder: Path, name: str, findings: Findings) -> Path | None:
     ]
     for path in found:
         if not path.is_file():
-            remedy = "Allowed: one Parquet or CSV file; join the parts into one file of this name."
-            findings.add("error", "not-a-file", str(path), "is a directory, not a file", remedy=remedy)
+            found_there = "directory" if path.is_dir() else "pipe or device"
+            findings.add("not-a-file", str(path), f"is a {found_there}, not a file")
     files = [path for path in found if path.is_file()]
     if len(files) == 2:
         effect = f"{files[0].name} is read, {files[1].name} is not."
         findings.add(
-            "warning", "two-tables", str(folder), f"{name} stands here as Parquet and as CSV", effect=effect
+            "two-tables",
+            str(folder),
+            f"{name} stands here as Parquet and as CSV",
+            examples=tuple(file.name for file in files),
+            effect=effect,
         )
     return files[0] if files else None
 
@@ -127,11 +150,11 @@ def _arrays(
     }
     for name in [name for name in found if name in RESERVED]:
         remedy = f"Rename the file; {' and '.join(RESERVED)} mean something else on the command line."
-        findings.add("error", "reserved-name", str(found.pop(name)), f"modality {name!r}", remedy=remedy)
+        findings.add("reserved-name", str(found.pop(name)), f"modality {name!r}", remedy=remedy)
     if listed is not None:
         for name in [name for name in listed if name not in found]:
             file = str(folder / "dataset.toml")
-            findings.add("error", "unknown-modality", file, nearest("modality", name, found).rstrip("."))
+            findings.add("unknown-modality", file, nearest("modality", name, found).rstrip("."))
         found = {name: path for name, path in found.items() if name in listed}
     row_ids = {}
     for name in found:
@@ -144,9 +167,7 @@ def _arrays(
         name = path.name.partition(".ids.")[0]
         if name not in found and (listed is None or name in listed):
             effect = f"It is not used: there is no {name}.npy."
-            findings.add(
-                "warning", "ids-without-array", str(path), "row ids without feature rows", effect=effect
-            )
+            findings.add("ids-without-array", str(path), "row ids without feature rows", effect=effect)
     return found, row_ids
 
 
@@ -156,11 +177,17 @@ def _settings(folder: Path, findings: Findings) -> dict[str, Any]:
     if not path.exists():
         return {}
     where = str(path)
+    if not path.is_file() or path.stat().st_size > LONGEST_TOML:
+        found = "not a file" if not path.is_file() else f"{path.stat().st_size} bytes"
+        findings.add("bad-toml", where, f"{found}; allowed: a file of at most {LONGEST_TOML} bytes")
+        return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        remedy = "Mend the line, or remove the file: it is optional."
-        findings.add("error", "bad-toml", where, f"not valid TOML: {error}", remedy=remedy)
+    except PermissionError as error:
+        findings.add("no-access", where, f"may not be read ({error.strerror})")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        findings.add("bad-toml", where, f"not valid TOML: {error}")
         return {}
     allowed: dict[str, type] = dict.fromkeys((*_TEXT_KEYS, "clock"), str) | {
         "columns": dict,
@@ -169,23 +196,23 @@ def _settings(folder: Path, findings: Findings) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for key, value in table.items():
         if key not in allowed:
-            findings.add("error", "unknown-key", where, nearest("key", key, allowed).rstrip("."))
+            findings.add("unknown-key", where, nearest("key", key, allowed).rstrip("."))
         elif not isinstance(value, allowed[key]):
             found = f"{key} = {value!r}"
-            findings.add("error", "bad-value", where, found, remedy=f"Allowed: a {allowed[key].__name__}.")
+            findings.add("bad-value", where, found, remedy=f"Allowed: a {allowed[key].__name__}.")
+        elif key == "modalities" and not all(isinstance(name, str) for name in value):
+            findings.add("bad-value", where, f"{key} = {value!r}", remedy="Allowed: names in quotes.")
         else:
             said[key] = value
     if said.get("clock", "real") not in ("real", "order", "none"):
         found = f"clock = {said.pop('clock')!r}"
-        findings.add("error", "bad-value", where, found, remedy="Allowed: real, order, none.")
+        findings.add("bad-value", where, found, remedy="Allowed: real, order, none.")
     for key, value in dict(said.get("columns", {})).items():
         if key not in COLUMNS:
-            findings.add(
-                "error", "unknown-key", where, f"[columns]: {nearest('column', key, COLUMNS)}".rstrip(".")
-            )
+            findings.add("unknown-key", where, f"[columns]: {nearest('column', key, COLUMNS)}".rstrip("."))
             del said["columns"][key]
         elif not isinstance(value, str):
             remedy = "Allowed: the name of a column, in quotes."
-            findings.add("error", "bad-value", where, f"columns.{key} = {value!r}", remedy=remedy)
+            findings.add("bad-value", where, f"columns.{key} = {value!r}", remedy=remedy)
             del said["columns"][key]
     return said

@@ -33,30 +33,31 @@ def choose_positives(events: Events, positive: float | None, weight: bool, findi
     value, known = events.value, kept & np.isfinite(events.value)
     span = f"{value[known].min():g} to {value[known].max():g}" if known.any() else "empty"
     if positive is None and not weight:
-        effect = "Every event counts as a positive. To change that set positive = X (value >= X counts)."
-        findings.add("note", "value-unused", where, f"values {span}", count=int(kept.sum()), effect=effect)
+        findings.add("value-unused", where, f"values {span}", count=int(kept.sum()))
     if positive is not None:
-        unknown = int((kept & ~np.isfinite(value)).sum())
-        if unknown:
-            found, effect = f"{unknown} events have no value", "They are not positives."
-            findings.add("warning", "value-missing", where, found, count=unknown, effect=effect)
+        unknown = np.flatnonzero(kept & ~np.isfinite(value))
+        if len(unknown):
+            found, shown = f"{len(unknown)} events have no value", _places(events, unknown)
+            findings.add("value-missing", where, found, count=len(unknown), examples=shown)
         before, kept = int(kept.sum()), known & (value >= positive)
         if not kept.any():
             raise ConfigError(f"positive = {positive:g}: no event has such a value in {where}; values {span}")
         found = f"{int(kept.sum())} of {before} events have a value >= {positive:g}"
-        effect = "They are the positives."
-        findings.add("note", "positives", where, found, count=int(kept.sum()), effect=effect)
+        findings.add("positives", where, found, count=int(kept.sum()))
     if weight:
         with np.errstate(invalid="ignore"):
             wrong = np.flatnonzero(kept & ~(np.isfinite(value) & (value > 0)))
         if len(wrong):
             shown = events.table.examples(events.value_name, wrong)
             found = f"{len(wrong)} event weights are not positive numbers"
-            remedy = "Allowed: above 0; or weight = false."
-            findings.add("error", "bad-weight", where, found, count=len(wrong), examples=shown, remedy=remedy)
+            findings.add("bad-weight", where, found, count=len(wrong), examples=shown)
             kept[wrong] = False
-        findings.add("note", "weights", where, f"values {span}", effect="They are the events' weights.")
+        findings.add("weights", where, f"values {span}", count=int(kept.sum()))
     return kept
+
+
+def _places(events: Events, rows: NDArray[np.integer[Any]]) -> tuple[str, ...]:
+    return tuple(events.table.place(int(row)) for row in rows[:SHOWN])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ def _order(events: Events, folder: Folder, findings: Findings) -> _Order:
     said = folder.clock
     if said in ("real", "order") and stamps is None and (said == "real" or sequence is None):
         found = f'clock = "{said}" and no {"timestamp" if said == "real" else "timestamp or seq"} column'
-        remedy = "Add the column, or remove the line from dataset.toml."
-        findings.add("error", "no-timestamps", str(table.path), found, remedy=remedy)
+        findings.add("no-timestamps", str(table.path), found)
     if stamps is not None and said != "none":
         usable = ~events.broken
         raw = type(stamps)(stamps.raw[usable], stamps.unit, stamps.broken[usable])
@@ -83,18 +83,16 @@ def _order(events: Events, folder: Folder, findings: Findings) -> _Order:
             clock, why = ("real" if said == "real" else "order"), "dataset.toml says so"
         if clock == "order":
             effect = "Timestamps are positions in the user's sequence: an order, not a clock."
-            findings.add("note", "order-only", str(table.path), why, effect=effect)
+            findings.add("order-only", str(table.path), why, count=table.rows, effect=effect)
         elif clock == "none":
-            findings.add("warning", "no-clock", str(table.path), why, effect="The timestamps are not used.")
+            findings.add("no-clock", str(table.path), why, count=table.rows)
     if clock == "real" and stamps is not None:
         seconds, unit = stamps.seconds()
         if unit != "s":
-            effect = "They are read as Unix seconds, rounded down; their order within a second is kept."
-            findings.add("note", "time-unit", str(table.path), f"timestamps in {unit}", effect=effect)
+            findings.add("time-unit", str(table.path), f"timestamps in {unit}", count=table.rows)
         return _Order("real", stamps.raw, seconds)
     if clock == "none" and sequence is not None and said != "none":
-        effect = "An order, not a clock."
-        findings.add("note", "order-only", str(table.path), "events are ordered by seq", effect=effect)
+        findings.add("order-only", str(table.path), "events are ordered by seq", count=table.rows)
         clock, stamps = "order", sequence
     if clock == "none" or stamps is None:
         return _Order("none", None, None)
@@ -125,26 +123,22 @@ def build_log(
             else f"0 to {len(catalogue) - 1}, the feature rows"
         )
         findings.add(
-            "error",
             "unknown-item",
             str(events.table.path),
             f"{len(lost)} rows name {len(unlisted)} items outside the catalogue ({listed}): {shown}",
             count=len(lost),
-            examples=tuple(events.table.place(int(row)) for row in lost[:SHOWN]),
-            remedy="Add these items to the catalogue with a row of their own, or remove the rows.",
+            examples=_places(events, lost),
         )
     order = _order(events, folder, findings)
     rows = np.flatnonzero(kept & (item >= 0))
     if not len(rows):
-        findings.add("error", "no-rows", str(events.table.path), "no usable event is left", count=0)
+        findings.add("no-rows", str(events.table.path), "no usable event is left")
         return None, np.empty(0, np.int8), order.clock
     keys = [] if order.fine is None else [order.fine[rows]]
     if order.clock == "real" and events.sequence is not None:
         keys.insert(0, events.sequence.raw[rows])
     rows = rows[np.lexsort((*keys, user[rows]))]
-    rows = rows[
-        _first_of_pairs(user[rows] * len(catalogue) + item[rows], events.given[rows], events, findings)
-    ]
+    rows = rows[_first_of_pairs(user[rows] * len(catalogue) + item[rows], rows, events, findings)]
     log = Interactions.of(
         user[rows],
         item[rows],
@@ -157,23 +151,23 @@ def build_log(
 
 
 def _first_of_pairs(
-    pair: Int64, given: NDArray[np.int8], events: Events, findings: Findings
+    pair: Int64, rows: NDArray[np.int64], events: Events, findings: Findings
 ) -> NDArray[np.int64]:
-    """Return the increasing positions of the first event of every user-item pair."""
-    positions = np.arange(len(pair))
+    """Return the increasing positions in ``rows`` of the first event of every user-item pair."""
+    positions, given = np.arange(len(pair)), events.given[rows]
     in_order = np.sort(pair)
     if not (in_order[1:] == in_order[:-1]).any():
         return positions
     order = np.lexsort((positions, given, pair))
     first = np.r_[True, pair[order][1:] != pair[order][:-1]]
-    repeats = int((~first).sum())
+    repeats = rows[order[~first]]
     where = str(events.table.path)
-    found, effect = f"{repeats} events repeat a user-item pair", "The first of each pair counts."
-    findings.add("note", "duplicate-pairs", where, found, count=repeats, effect=effect)
+    found, shown = f"{len(repeats)} events repeat a user-item pair", _places(events, np.sort(repeats))
+    findings.add("duplicate-pairs", where, found, count=len(repeats), examples=shown)
     owner = np.cumsum(first) - 1
     across = given[order] != given[order][np.flatnonzero(first)][owner]
     if across.any():
         found = f"{int(across.sum())} repeats stand in a later window of the given split than their first"
-        effect = "They would be known when tested; the earlier window keeps the pair."
-        findings.add("warning", "pairs-across-windows", where, found, count=int(across.sum()), effect=effect)
+        shown = _places(events, np.sort(rows[order[across]]))
+        findings.add("pairs-across-windows", where, found, count=int(across.sum()), examples=shown)
     return np.sort(order[first])

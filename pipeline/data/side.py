@@ -41,9 +41,11 @@ def read_feature(table: Table, column: str, findings: Findings) -> Float32:
         return days.astype(np.float32)
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not (numeric or pa.types.is_boolean(kind) or pa.types.is_null(kind)):
-        remedy = "Allowed: numbers, booleans, dates or text."
-        found = f"values of type {kind} cannot be a feature"
-        findings.add("error", "feature-type", table.where(column), found, count=table.rows, remedy=remedy)
+        found, shown = (
+            f"values of type {kind} cannot be a feature",
+            table.examples(column, np.arange(table.rows)),
+        )
+        findings.add("feature-type", table.where(column), found, count=table.rows, examples=shown)
         return np.full(table.rows, np.nan, dtype=np.float32)
     numbers = np.asarray(values.cast(pa.float64(), safe=False).fill_null(np.nan), dtype=np.float64)
     with np.errstate(over="ignore"):
@@ -68,7 +70,9 @@ def _of_text(table: Table, column: str, findings: Findings) -> Float32:
     codes = encode_text(texts, present)
     distinct = int(np.nanmax(codes)) + 1 if present.any() else 0
     if distinct > 0.5 * present.sum() and distinct > 20:
-        effect = "As codes they tell a ranker next to nothing."
-        found = f"{distinct} distinct texts in {table.rows} rows"
-        findings.add("warning", "many-categories", table.where(column), found, count=distinct, effect=effect)
+        found, shown = (
+            f"{distinct} distinct texts in {table.rows} rows",
+            table.examples(column, np.flatnonzero(present)),
+        )
+        findings.add("many-categories", table.where(column), found, count=distinct, examples=shown)
     return codes

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Examples given with a finding."""
+EXACT = float(2**53)
+"""Above this a float64 no longer tells every integer from the next."""
+DECIMAL_ID = r"^-?[0-9]+\.0+$"
+"""Ids that a program has made of whole numbers."""
 NULLS = ("", "nan", "NaN", "NA", "N/A", "null", "NULL", "None")
 """Texts of a CSV cell that mean: nothing here."""
 
@@ -70,15 +74,16 @@ def read_table(path: Path, wanted: Sequence[str] | None, findings: Findings) -> 
 
     try:
         return _parquet(path, wanted) if path.suffix == ".parquet" else _csv(path, wanted, findings)
+    except PermissionError as error:
+        findings.add("no-access", str(path), f"may not be read ({error.strerror})")
+        return None
     except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError) as error:
-        first = str(error).strip().splitlines()[0].rstrip(".")
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if path.stat().st_size == 0:
             first = "the file is empty (0 bytes)"
         kind = "Parquet" if path.suffix == ".parquet" else "CSV in UTF-8"
         remedy = f"The file is truncated, or it is not {kind}: write it again."
-        findings.add(
-            "error", "unreadable-table", str(path), f"not readable as {kind}: {first}", remedy=remedy
-        )
+        findings.add("unreadable-table", str(path), f"not readable as {kind}: {first}", remedy=remedy)
         return None
 
 
@@ -105,8 +110,7 @@ def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table:
     names = tuple(name.strip() for name in next(csv.reader([header], delimiter=delimiter)))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        remedy = "Every column needs a name of its own."
-        findings.add("error", "column-twice", str(path), f"column {twice[0]!r} stands twice", remedy=remedy)
+        findings.add("column-twice", str(path), f"column {twice[0]!r} stands twice")
     ragged: list[Any] = []
 
     def keep_ragged(row: Any) -> str:
@@ -129,10 +133,7 @@ def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table:
     if ragged:
         found = f"{len(ragged)} lines do not have the {len(names)} columns of the header"
         shown = tuple(f"{row.actual_columns} columns: {row.text[:60]!r}" for row in ragged[:SHOWN])
-        remedy = "Quote cells that hold the delimiter, and write the file again."
-        findings.add(
-            "error", "ragged-csv", str(path), found, count=len(ragged), examples=shown, remedy=remedy
-        )
+        findings.add("ragged-csv", str(path), found, count=len(ragged), examples=shown)
     columns = {name: pc.utf8_trim_whitespace(_whole(table.column(name))) for name in table.column_names}
     return Table(path, columns, names, table.num_rows, True)
 
@@ -162,7 +163,7 @@ def missing_column(table: Table, column: str, ours: str, findings: Findings) -> 
     """Report a column that is needed and absent."""
     found = f"no column {column!r}"
     remedy = f'{nearest("column", column, table.names)} Rename it, or map it: [columns] {ours} = "...".'
-    findings.add("error", "missing-column", str(table.path), found, remedy=remedy)
+    findings.add("missing-column", str(table.path), found, remedy=remedy)
 
 
 def read_ids(table: Table, column: str, findings: Findings) -> tuple[Int64, NDArray[Any]]:
@@ -176,11 +177,11 @@ def read_ids(table: Table, column: str, findings: Findings) -> tuple[Int64, NDAr
 
     values, where = table.columns[column], table.where(column)
     kind = values.type
-    remedy = "Allowed: integers or text, one in every row."
     if pa.types.is_floating(kind):
         values = _whole_numbers(table, column, findings)
     elif not (pa.types.is_integer(kind) or is_text(values) or pa.types.is_null(kind)):
-        findings.add("error", "id-type", where, f"ids of type {kind}", count=table.rows, remedy=remedy)
+        shown = table.examples(column, np.arange(table.rows))
+        findings.add("id-type", where, f"ids of type {kind}", count=table.rows, examples=shown)
         return np.full(table.rows, -1), np.empty(0, dtype=np.int64)
     elif is_text(values):
         values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
@@ -194,9 +195,9 @@ def read_ids(table: Table, column: str, findings: Findings) -> tuple[Int64, NDAr
     distinct = distinct[order]
     empty = np.flatnonzero(codes < 0)
     if len(empty):
-        rows = ", ".join(table.place(int(row)) for row in empty[:SHOWN])
-        found = f"{len(empty)} of {table.rows} rows have no id ({rows})"
-        findings.add("error", "missing-id", where, found, count=len(empty), remedy=remedy)
+        rows = tuple(table.place(int(row)) for row in empty[:SHOWN])
+        found = f"{len(empty)} of {table.rows} rows have no id"
+        findings.add("missing-id", where, found, count=len(empty), examples=rows)
     return codes, distinct
 
 
@@ -205,18 +206,23 @@ def _whole_numbers(table: Table, column: str, findings: Findings) -> Any:
 
     values = np.asarray(table.columns[column].fill_null(np.nan), dtype=np.float64)
     broken = np.isfinite(values) & (values != np.floor(values))
+    lossy = ~broken & (np.isfinite(values) & (np.abs(values) > EXACT) | np.isinf(values))
+    if lossy.any():
+        rows = np.flatnonzero(lossy)
+        found = f"{len(rows)} ids are decimals beyond 2^53, where digits are lost"
+        remedy = "Write them as integers or as text, from the source."
+        shown = table.examples(column, rows)
+        findings.add("id-type", table.where(column), found, count=len(rows), examples=shown, remedy=remedy)
     if broken.any():
         rows = np.flatnonzero(broken)
         findings.add(
-            "error",
             "id-type",
             table.where(column),
             f"{len(rows)} ids are fractions",
             count=len(rows),
             examples=table.examples(column, rows),
-            remedy="Allowed: integers or text, one in every row.",
         )
-    usable = np.isfinite(values) & ~broken
+    usable = np.isfinite(values) & ~broken & ~lossy
     return pa.array(np.where(usable, values, 0).astype(np.int64), mask=~usable)
 
 
@@ -229,8 +235,11 @@ def _distinct(dictionary: Any, table: Table, column: str, findings: Findings) ->
         try:
             return np.asarray(dictionary.cast(pa.int64()))
         except pa.ArrowInvalid:
-            found, remedy = "ids do not fit 64-bit integers", "Write them as text."
-            findings.add("error", "id-type", table.where(column), found, remedy=remedy)
+            texts = dictionary.cast(pa.string()).to_pylist()
+            wide = [text for text in texts if text is not None and int(text) >= 2**63]
+            found, remedy = f"{len(wide)} ids do not fit 64-bit integers", "Write them as text."
+            where, shown = table.where(column), tuple(wide[:SHOWN])
+            findings.add("id-type", where, found, count=len(wide), examples=shown, remedy=remedy)
             return np.asarray(dictionary.cast(pa.string()).to_pylist(), dtype=str)
     if table.is_text and len(dictionary):
         digits = np.asarray(pc.match_substring_regex(dictionary, r"^(0|-?[1-9][0-9]{0,17})$"))
@@ -240,17 +249,31 @@ def _distinct(dictionary: Any, table: Table, column: str, findings: Findings) ->
         if digits.mean() >= 0.5:
             shown = tuple(repr(dictionary[int(place)].as_py()) for place in named[:SHOWN])
             found = f"{len(named)} of {len(digits)} distinct ids are not integers"
-            effect = "All ids are read as text."
             findings.add(
-                "warning",
                 "mixed-ids",
                 table.where(column),
                 found,
                 count=len(named),
                 examples=shown,
-                effect=effect,
             )
+        _odd_ids(dictionary, table, column, findings)
     return np.asarray(dictionary.to_pylist() or [""], dtype=str)[: len(dictionary)]
+
+
+def _odd_ids(dictionary: Any, table: Table, column: str, findings: Findings) -> None:
+    """Report text ids that a program has made of numbers."""
+    import pyarrow.compute as pc
+
+    shapes = {
+        "float-ids": (DECIMAL_ID, "are written as decimals"),
+        "spreadsheet-ids": (r"^[0-9](\.[0-9]+)?[eE]\+[0-9]+$", "are written with an exponent"),
+    }
+    for code, (shape, what) in shapes.items():
+        places = np.flatnonzero(np.asarray(pc.match_substring_regex(dictionary, shape)))
+        if len(places):
+            found = f"{len(places)} of {len(dictionary)} distinct ids {what}"
+            shown = tuple(repr(dictionary[int(place)].as_py()) for place in places[:SHOWN])
+            findings.add(code, table.where(column), found, count=len(places), examples=shown)
 
 
 def read_numbers(table: Table, column: str, findings: Findings) -> tuple[Float64, Bool]:
@@ -264,9 +287,8 @@ def read_numbers(table: Table, column: str, findings: Findings) -> tuple[Float64
     elif is_text(values):
         return _numbers_of_text(table, column, findings)
     elif not pa.types.is_floating(kind) and not pa.types.is_null(kind):
-        remedy = "Allowed: numbers."
-        found = f"values of type {kind}"
-        findings.add("error", "not-numbers", table.where(column), found, count=table.rows, remedy=remedy)
+        found, shown = f"values of type {kind}", table.examples(column, np.arange(table.rows))
+        findings.add("not-numbers", table.where(column), found, count=table.rows, examples=shown)
         return np.full(table.rows, np.nan), np.ones(table.rows, dtype=bool)
     numbers = np.asarray(values.cast(pa.float64()).fill_null(np.nan), dtype=np.float64)
     return numbers, np.zeros(table.rows, dtype=bool)
@@ -292,12 +314,10 @@ def _numbers_of_text(table: Table, column: str, findings: Findings) -> tuple[Flo
     rows = np.flatnonzero(broken)
     if len(rows):
         findings.add(
-            "error",
             "not-numbers",
             table.where(column),
             f"{len(rows)} of {table.rows} values are not numbers",
             count=len(rows),
             examples=table.examples(column, rows),
-            remedy="Allowed: numbers with a decimal point, or an empty cell.",
         )
     return numbers, broken

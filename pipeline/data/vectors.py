@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Bool, Int64, ModalityTable
 from stagelens.pipeline.data.faults import Findings
-from stagelens.pipeline.data.tables import read_ids, read_table
+from stagelens.pipeline.data.tables import SHOWN, read_ids, read_table
 
 BLOCK = 65536
 """Rows looked at together."""
+MOST_ROWS = 2**31 - 1
+"""Items are 32-bit codes."""
+_UNREADABLE = (ValueError, EOFError, OSError, OverflowError, MemoryError, SyntaxError, TypeError)
+"""What reading a broken ``.npy`` header may raise."""
 
 
 def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArray[Any] | None:
@@ -30,30 +34,35 @@ def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArr
     """
     allowed = "integers or text [R]" if of_ids else "float16 or float32 [R, D]"
     remedy = f"Allowed: {allowed}, saved with numpy.save(path, array, allow_pickle=False)."
+    if not path.is_file():
+        found = "is a directory, not a file" if path.is_dir() else "is a pipe or device, not a file"
+        findings.add("unreadable-array", str(path), found, remedy=remedy)
+        return None
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        text = str(error).splitlines()[0].rstrip(".")
+    except PermissionError as error:
+        findings.add("no-access", str(path), f"may not be read ({error.strerror})")
+        return None
+    except _UNREADABLE as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if "mmap length" in text or isinstance(error, EOFError):
             text = f"truncated: {path.stat().st_size} bytes are fewer than its header promises"
         elif "Python objects" in text or "pickle" in text:
             text = "holds Python objects, or is not a .npy file"
-        findings.add("error", "unreadable-array", str(path), f"not readable: {text}", remedy=remedy)
+        findings.add("unreadable-array", str(path), f"not readable: {text}", remedy=remedy)
         return None
     if not isinstance(array, np.ndarray):
         array.close()
-        findings.add(
-            "error", "unreadable-array", str(path), "is an .npz archive, not one array", remedy=remedy
-        )
+        findings.add("unreadable-array", str(path), "is an .npz archive, not one array", remedy=remedy)
         return None
     dimensions, kinds = (1, "iuU") if of_ids else (2, "f")
-    if array.ndim != dimensions or array.dtype.kind not in kinds or 0 in array.shape[1:]:
+    odd = array.ndim != dimensions or array.dtype.kind not in kinds or 0 in array.shape[1:]
+    if odd or array.shape[0] > MOST_ROWS:
         found = f"{array.dtype} of shape {list(array.shape)}"
-        findings.add("error", "array-type", str(path), found, remedy=remedy)
+        findings.add("array-type", str(path), found, remedy=remedy)
         return None
     if not of_ids and array.dtype.itemsize > 4:
-        effect = "They are read into memory as float32; save them so."
-        findings.add("warning", "array-type", str(path), f"values are {array.dtype}", effect=effect)
+        findings.add("float64-array", str(path), f"values are {array.dtype}")
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     opened: NDArray[Any] = array
@@ -76,7 +85,7 @@ def read_row_ids(path: Path, findings: Findings) -> NDArray[Any] | None:
     if column is None:
         found = f"no column item_id; found {', '.join(table.names)}"
         remedy = "Allowed: a table with item_id, row i naming the item of feature row i."
-        findings.add("error", "missing-column", str(path), found, remedy=remedy)
+        findings.add("missing-column", str(path), found, remedy=remedy)
         return None
     codes, distinct = read_ids(table, column, findings)
     usable = codes >= 0
@@ -107,20 +116,20 @@ def align(
     if len(array) != expected:
         found = f"{len(array)} rows against {expected} {how}"
         remedy = f"Row i must belong to row i of these; or name the items of the rows in {path.stem}.ids.npy."
-        findings.add("error", "row-count", where, found, count=abs(len(array) - expected), remedy=remedy)
+        findings.add("row-count", where, found, count=abs(len(array) - expected), remedy=remedy)
         return None
     if codes is not None and not (len(codes) == n_items and (codes == np.arange(n_items)).all()):
         known = codes >= 0
         unique, count = np.unique(codes[known], return_counts=True)
         if (count > 1).any():
             found = f"{int((count > 1).sum())} items have several feature rows"
-            remedy = "Give every item one row."
-            findings.add("error", "row-twice", where, found, count=int((count > 1).sum()), remedy=remedy)
+            shown = tuple(f"catalogue row {item}" for item in unique[count > 1][:SHOWN])
+            findings.add("row-twice", where, found, count=int((count > 1).sum()), examples=shown)
             return None
         if not known.all():
             found = f"{int((~known).sum())} rows belong to items outside the catalogue"
-            effect = "They are not used."
-            findings.add("warning", "extra-rows", where, found, count=int((~known).sum()), effect=effect)
+            shown = tuple(f"row {row}" for row in np.flatnonzero(~known)[:SHOWN])
+            findings.add("extra-rows", where, found, count=int((~known).sum()), examples=shown)
         placed = np.zeros((n_items, array.shape[1]), dtype=array.dtype)
         placed[unique] = array[np.flatnonzero(known)[np.argsort(codes[known], kind="stable")]]
         array = placed
@@ -134,27 +143,14 @@ def _report_presence(table: ModalityTable, where: str, findings: Findings) -> bo
     if broken.any():
         found = f"{int(broken.sum())} rows hold NaN or infinite values"
         shown = tuple(f"catalogue row {row}" for row in np.flatnonzero(broken)[:3])
-        effect = "These items count as lacking the modality."
-        findings.add(
-            "warning", "non-finite", where, found, count=int(broken.sum()), examples=shown, effect=effect
-        )
+        findings.add("non-finite", where, found, count=int(broken.sum()), examples=shown)
     missing = int((~table.present & ~broken).sum())
     if missing:
-        found, effect = (
-            f"{missing} of {len(table.present)} items have no vector (all-zero row or none)",
-            "Absent, never a vector.",
-        )
-        findings.add("note", "zero-vector", where, found, count=missing, effect=effect)
+        found = f"{missing} of {len(table.present)} items have no vector (all-zero row or none)"
+        shown = tuple(f"catalogue row {row}" for row in np.flatnonzero(~table.present & ~broken)[:SHOWN])
+        findings.add("zero-vector", where, found, count=missing, examples=shown)
     if not table.present.any():
-        remedy = "Check how the array was written."
-        findings.add(
-            "error",
-            "no-vectors",
-            where,
-            "no item has a usable vector",
-            count=len(table.present),
-            remedy=remedy,
-        )
+        findings.add("no-vectors", where, "no item has a usable vector", count=len(table.present))
     return bool(table.present.any())
 
 

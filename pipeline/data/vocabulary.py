@@ -73,7 +73,7 @@ def read_side_table(
         missing_column(table, column, ours, findings)
         return None
     if table.rows == 0:
-        findings.add("error", "no-rows", str(path), "has no rows", count=0, remedy="Allowed: one row each.")
+        findings.add("no-rows", str(path), "has no rows")
         return None
     codes, distinct = read_ids(table, column, findings)
     usable = codes[codes >= 0]
@@ -82,9 +82,7 @@ def read_side_table(
         twice = np.flatnonzero(count > 1)
         shown = tuple(repr(value) for value in distinct[twice[:SHOWN]].tolist())
         found = f"{len(twice)} ids stand in more than one row"
-        remedy = "Allowed: one row per id."
-        where = table.where(column)
-        findings.add("error", "id-twice", where, found, count=len(twice), examples=shown, remedy=remedy)
+        findings.add("id-twice", table.where(column), found, count=len(twice), examples=shown)
     if len(usable) < len(codes) or (count > 1).any():
         return None
     return table, distinct[codes]

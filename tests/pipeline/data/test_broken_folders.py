@@ -106,7 +106,7 @@ CASES = {
         {"interactions": {"user_id": ["a", None, "b"], "item_id": [1, 2, 3]}},
         None,
         "missing-id",
-        ["column user_id", "1 of 3 rows have no id (row 1)", "Allowed: integers or text"],
+        ["column user_id", "1 of 3 rows have no id (e.g. row 1)", "Allowed: integers or text"],
     ),
     "fraction id": (
         {"interactions": {"user_id": [1.0, 2.5, 3.0], "item_id": [1, 2, 3]}},
