@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Dataset, Interactions, Split
+from stagelens.pipeline.data.check_content import check_content
+from stagelens.pipeline.data.check_files import check_files
 from stagelens.pipeline.data.datasets import read_dataset
 from stagelens.pipeline.data.faults import Fault, Findings
+from stagelens.pipeline.data.layout import open_folder
 from stagelens.pipeline.data.splits import split as make_split
-from stagelens.pipeline.data.vectors import summarize
+from stagelens.pipeline.data.tables import SHOWN
 from stagelens.pipeline.errors import DataError
 
-_EARLIEST = 631_152_000
+EARLIEST = 631_152_000
 """1990-01-01: a real clock before it is hardly a log of choices."""
+DAY = 86_400
+BUSY = 1_000
+"""Events of a user within 24 hours that no person makes: one every 86 seconds, day and night."""
+FEW = 100
+"""Test users below which intervals are wide whatever is measured."""
+LEFT = 20
+"""Items left to rank that fit into any list."""
 
 
 def check(
@@ -57,6 +68,9 @@ def check(
         item_columns=item_columns,
         user_columns=user_columns,
     )
+    folder = open_folder(path, columns, Findings(strict=False))  # its faults are told above
+    if folder is not None:
+        check_files(folder, findings)
     if dataset is not None:
         windows: Split | None = None
         try:
@@ -73,59 +87,58 @@ def check_dataset(dataset: Dataset, split: Split | None) -> list[Fault]:
     """Return what a data set, loaded or generated, and its split show."""
     findings = Findings(strict=False)
     where = dataset.source or dataset.name
-    _check_vectors(dataset, findings)
+    check_content(dataset, findings)
+    _check_features(dataset, findings)
     _check_degrees(dataset, where, findings)
     if dataset.clock == "real":
         _check_clock(dataset, where, findings)
     if split is not None:
-        _check_cold(dataset, split, where, findings)
+        _check_tested(dataset, split, where, findings)
         if dataset.clock != "none":
-            _check_leaks(split, where, findings)
+            _check_leaks(dataset, split, where, findings)
     return findings.faults
 
 
 def _shown(ids: NDArray[Any], codes: NDArray[np.integer[Any]]) -> tuple[str, ...]:
-    return tuple(repr(value) for value in ids[codes[:3]].tolist())
+    return tuple(repr(value) for value in ids[codes[:SHOWN]].tolist())
 
 
-def _check_vectors(dataset: Dataset, findings: Findings) -> None:
-    for name, table in dataset.modalities.items():
-        look, where = summarize(table), f"modality {name}"
-        present = int(table.present.sum())
-        if look.duplicate:
-            found = f"{look.duplicate} of {present} vectors equal the vector of another item"
-            effect = "Such items tie in every similarity; ties are broken at random, never by index."
-            remedy = "Look for filled-in means or placeholder media, and make those rows zero (absent)."
-            findings.add(
-                "duplicate-vectors",
-                where,
-                found,
-                count=look.duplicate,
-                effect=effect,
-                remedy=remedy,
-            )
-        if look.constant:
-            found = f"{look.constant} vectors hold one value throughout"
-            remedy = "If they stand for missing media, make those rows zero (absent)."
-            findings.add("constant-vectors", where, found, count=look.constant, remedy=remedy)
-        if look.zero_variance:
-            found = f"{look.zero_variance} of {look.width} columns have one value over all items"
-            effect = "They tell nothing."
-            findings.add("constant-columns", where, found, count=look.zero_variance, effect=effect)
-        if look.largest_norm > 100 * max(look.smallest_norm, 1e-12):
-            found = f"vector lengths span {look.smallest_norm:.3g} to {look.largest_norm:.3g}"
-            effect = "With raw inner products the longest win everywhere; cosine is not affected."
-            findings.add("norm-spread", where, found, effect=effect)
+def _day(moment: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"second {moment}"
+
+
+def _events(dataset: Dataset, log: Interactions, rows: NDArray[np.integer[Any]]) -> tuple[str, ...]:
+    """Return a few events as user, item and moment."""
+    said = []
+    for row in rows[:SHOWN]:
+        moment = f", {_day(int(log.time[row]))}" if dataset.clock == "real" else ""
+        user, item = dataset.users[log.user[row]].item(), dataset.items[log.item[row]].item()
+        said.append(f"user {user!r}, item {item!r}{moment}")
+    return tuple(said)
+
+
+def _check_features(dataset: Dataset, findings: Findings) -> None:
+    """Report named columns that are the same for all."""
+    for side, columns in (("items", dataset.item_columns), ("users", dataset.user_columns)):
+        for name, values in columns.items():
+            known = values[np.isfinite(values)]
+            if len(values) > 1 and (not len(known) or known.min() == known.max()):
+                found = (
+                    f"all {len(known)} known values are {known[0]:g}" if len(known) else "no value is known"
+                )
+                where = f"{side}, column {name}"
+                findings.add("constant-feature", where, found, count=len(values))
 
 
 def _check_degrees(dataset: Dataset, where: str, findings: Findings) -> None:
     user, item = dataset.interactions.user_degree(), dataset.interactions.item_degree()
     once, never = np.flatnonzero(user == 1), np.flatnonzero(item == 0)
     if len(once):
-        found = f"{len(once)} of {dataset.n_users} users have one event"
-        effect = "Splits made per user keep that event in history."
-        shown = _shown(dataset.users, once)
-        findings.add("single-event-users", where, found, count=len(once), examples=shown, effect=effect)
+        found, shown = f"{len(once)} of {dataset.n_users} users have one event", _shown(dataset.users, once)
+        findings.add("single-event-users", where, found, count=len(once), examples=shown)
     idle = np.flatnonzero(user == 0)
     if len(idle):
         found = f"{len(idle)} of {dataset.n_users} users have no event that counts"
@@ -133,75 +146,106 @@ def _check_degrees(dataset: Dataset, where: str, findings: Findings) -> None:
         findings.add("users-without-events", where, found, count=len(idle), examples=shown)
     if len(never):
         found = f"{len(never)} of {dataset.n_items} catalogue items have no event"
-        effect = "They stay candidates: only content can reach them."
         shown = _shown(dataset.items, never)
-        findings.add("items-without-events", where, found, count=len(never), examples=shown, effect=effect)
+        findings.add("items-without-events", where, found, count=len(never), examples=shown)
 
 
 def _check_clock(dataset: Dataset, where: str, findings: Findings) -> None:
-    time = dataset.interactions.time
-    early = int((time < _EARLIEST).sum())
-    if early:
-        found = f"{early} of {len(time)} timestamps lie before 1990"
-        effect = "Global time puts them first."
-        remedy = 'If they are positions or unknown moments, say clock = "order" or "none" in dataset.toml.'
-        findings.add("early-timestamps", where, found, count=early, effect=effect, remedy=remedy)
-    distinct = len(np.unique(time))
-    if distinct < 100 <= len(time):
-        found = f"only {distinct} distinct timestamps in {len(time)} events"
-        effect = "Events of one moment stay in one window, so windows differ from 70/10/10/10."
-        findings.add("coarse-clock", where, found, count=distinct, effect=effect)
+    log, time = dataset.interactions, dataset.interactions.time
+    early = np.flatnonzero(time < EARLIEST)
+    if len(early):
+        found = f"{len(early)} of {len(time)} timestamps lie before 1990"
+        shown = _events(dataset, log, early)
+        findings.add("early-timestamps", where, found, count=len(early), examples=shown)
+    late = np.flatnonzero(time > now() + DAY)
+    if len(late):
+        found = f"{len(late)} of {len(time)} timestamps lie in the future, up to {_day(int(time.max()))}"
+        shown = _events(dataset, log, late)
+        findings.add("future-timestamps", where, found, count=len(late), examples=shown)
+    moments = np.unique(time)
+    if len(moments) < 100 <= len(time):
+        found = f"only {len(moments)} distinct timestamps in {len(time)} events"
+        shown = tuple(_day(int(moment)) for moment in moments[:SHOWN])
+        findings.add("coarse-clock", where, found, count=len(moments), examples=shown)
+        return
+    busy = _busy(log)
+    if len(busy):
+        held = float(np.isin(log.user, busy).mean())
+        found = (
+            f"{len(busy)} users have more than {BUSY:,} events within 24 hours; "
+            f"{100 * held:.1f} % of all events are theirs"
+        )
+        shown = _shown(dataset.users, busy)
+        findings.add("busy-users", where, found, count=len(busy), examples=shown)
 
 
-def _check_cold(dataset: Dataset, split: Split, where: str, findings: Findings) -> None:
-    """Count test users and items that training never saw; dropping them would hide the cold start."""
+def now() -> int:
+    """Return this moment, Unix seconds."""
+    return int(datetime.now(UTC).timestamp())
+
+
+def _busy(log: Interactions) -> NDArray[np.integer[Any]]:
+    """Return the users with more than ``BUSY`` events within a day; their events stand in order of time."""
+    order = np.lexsort((log.time, log.user))
+    user, time = log.user[order], log.time[order]
+    if len(time) <= BUSY:
+        return np.empty(0, np.int64)
+    same = user[BUSY:] == user[:-BUSY]
+    return np.unique(user[BUSY:][same & (time[BUSY:] - time[:-BUSY] < DAY)])
+
+
+def _check_tested(dataset: Dataset, split: Split, where: str, findings: Findings) -> None:
+    """Count who is tested, and what training never saw; dropping these would hide the cold start."""
     train, test = split.train, split.test
     users = np.unique(test.user)
-    cold_users = users[train.user_degree()[users] == 0]
+    if len(users) < FEW:
+        found = f"the test window has {len(users)} users"
+        shown = _shown(dataset.users, users)
+        findings.add("few-test-users", where, found, count=len(users), examples=shown)
+    known = train.user_degree()[users]
+    full = users[dataset.n_items - known <= LEFT]
+    if len(full):
+        found = f"{len(full)} of {len(users)} test users have at most {LEFT} of {dataset.n_items} items left"
+        shown = _shown(dataset.users, full)
+        findings.add("little-to-rank", where, found, count=len(full), examples=shown)
+    cold_users = users[known == 0]
     if len(cold_users):
         found = f"{len(cold_users)} of {len(users)} test users have no training event"
-        effect = "They count; only popularity can serve them."
         shown = _shown(dataset.users, cold_users)
-        findings.add("cold-test-users", where, found, count=len(cold_users), examples=shown, effect=effect)
+        findings.add("cold-test-users", where, found, count=len(cold_users), examples=shown)
     cold = train.item_degree()[test.item] == 0
     if cold.any():
         items = np.unique(test.item[cold])
-        found = (
-            f"{int(cold.sum())} of {len(test)} test events are of {len(items)} items without a training event"
-        )
-        effect = "They count; only content can find them."
-        shown = _shown(dataset.items, items)
-        findings.add("cold-test-items", where, found, count=int(cold.sum()), examples=shown, effect=effect)
+        number, shown = int(cold.sum()), _shown(dataset.items, items)
+        found = f"{number} of {len(test)} test events are of {len(items)} items without a training event"
+        findings.add("cold-test-items", where, found, count=number, examples=shown)
         lacking = [name for name, table in dataset.modalities.items() if not table.present[items].any()]
         if lacking:
             found = f"none of the {len(items)} items tested without training has {' or '.join(lacking)}"
-            findings.add("cold-items-without-content", where, found, count=len(items))
+            findings.add("cold-items-without-content", where, found, count=len(items), examples=shown)
 
 
-def _check_leaks(split: Split, where: str, findings: Findings) -> None:
+def _check_leaks(dataset: Dataset, split: Split, where: str, findings: Findings) -> None:
     """Count training events that lie after test events: of the same user, and of anyone."""
     train, test = split.train, split.test
     first = np.full(train.n_users, np.iinfo(np.int64).max)
     np.minimum.at(first, test.user, test.time)
-    own = train.time > first[train.user]
-    if own.any():
-        found = f"{int(own.sum())} of {len(train)} training events come after a test event of their user"
-        effect = "Training knows the future of the users it is tested on: numbers come out too good."
-        remedy = "Cut by time when making the split, or set data.split to leave-last-out or global-time."
-        findings.add("leak-own-future", where, found, count=int(own.sum()), effect=effect, remedy=remedy)
+    own = np.flatnonzero(train.time > first[train.user])
+    if len(own):
+        found = f"{len(own)} of {len(train)} training events come after a test event of their user"
+        shown = _events(dataset, train, own)
+        findings.add("leak-own-future", where, found, count=len(own), examples=shown)
     if split.clock != "real":
         return
-    later = _later(train, test)
-    if later:
-        found = f"{later} of {len(train)} training events are later than the first test event"
-        effect = "Item popularity and co-occurrence of the test period are known in training."
-        remedy = "A global-time split has none of these."
-        findings.add("leak-global-time", where, found, count=later, effect=effect, remedy=remedy)
+    later = np.flatnonzero(train.time > test.time.min())
+    if len(later):
+        found = f"{len(later)} of {len(train)} training events are later than the first test event"
+        shown = _events(dataset, train, later)
+        findings.add("leak-global-time", where, found, count=len(later), examples=shown)
     if test.time.max() < train.time.min():
         found = "the whole test window lies before training"
-        remedy = "Check the labels of the split column."
-        findings.add("test-before-train", where, found, count=len(test), remedy=remedy)
-
-
-def _later(train: Interactions, test: Interactions) -> int:
-    return int((train.time > test.time.min()).sum())
+        shown = (
+            f"last of test: {_day(int(test.time.max()))}",
+            f"first of train: {_day(int(train.time.min()))}",
+        )
+        findings.add("test-before-train", where, found, count=len(test), examples=shown)

@@ -174,6 +174,9 @@ class VectorSummary:
         constant: Present rows whose values are all equal.
         zero_variance: Columns with one value over all present rows.
         smallest_norm: Of the present rows, L2; likewise ``largest_norm``.
+        duplicate_items: Item codes of the duplicate rows; likewise ``constant_items``.
+        flat_columns: The columns of one value.
+        extreme_items: The items of the smallest and the largest norm.
     """
 
     width: int
@@ -184,6 +187,10 @@ class VectorSummary:
     zero_variance: int
     smallest_norm: float
     largest_norm: float
+    duplicate_items: Int64
+    constant_items: Int64
+    flat_columns: Int64
+    extreme_items: Int64
 
 
 def summarize(table: ModalityTable) -> VectorSummary:
@@ -191,7 +198,7 @@ def summarize(table: ModalityTable) -> VectorSummary:
     width = table.width
     rng = np.random.Generator(np.random.PCG64(0))
     odd = rng.integers(0, 2**63, size=(width, 2), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    hashes, norms, constant = [], [], 0
+    hashes, norms, constant = [], [], []
     low, high = np.full(width, np.inf, np.float32), np.full(width, -np.inf, np.float32)
     items = np.flatnonzero(table.present)
     for start in range(0, len(items), BLOCK):
@@ -199,17 +206,24 @@ def summarize(table: ModalityTable) -> VectorSummary:
         bits = np.ascontiguousarray(rows).view(np.uint32).astype(np.uint64)
         hashes.append(bits @ odd)  # wraps modulo 2**64: two universal hashes of every row
         norms.append(np.sqrt(np.einsum("rd,rd->r", rows, rows, dtype=np.float64)))
-        constant += int((rows == rows[:, :1]).all(axis=1).sum()) if width > 1 else 0
+        constant.append((rows == rows[:, :1]).all(axis=1) & (width > 1))
         low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
-    distinct = len(np.unique(np.concatenate(hashes), axis=0)) if hashes else 0
+    first = np.unique(np.concatenate(hashes), axis=0, return_index=True)[1] if hashes else items
+    repeated = np.ones(len(items), dtype=bool)
+    repeated[first] = False
+    flat = items[np.concatenate(constant)] if constant else items
     norm = np.concatenate(norms) if norms else np.zeros(1)
     return VectorSummary(
         width=width,
         dtype=str(table.values.dtype),
         missing=int((~table.present).sum()),
-        duplicate=len(items) - distinct,
-        constant=constant,
+        duplicate=int(repeated.sum()),
+        constant=len(flat),
         zero_variance=int((low == high).sum()),
         smallest_norm=float(norm.min()),
         largest_norm=float(norm.max()),
+        duplicate_items=items[repeated],
+        constant_items=flat,
+        flat_columns=np.flatnonzero(low == high),
+        extreme_items=items[[int(norm.argmin()), int(norm.argmax())]] if len(items) else items,
     )
