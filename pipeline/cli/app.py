@@ -15,6 +15,7 @@ from stagelens.pipeline.cli import (
     data,
     doctor,
     estimate,
+    importing,
     knockouts,
     listing,
     show,
@@ -34,6 +35,7 @@ def build() -> Any:
     _add(inner, "check", data.check, data.EXAMPLES["check"])
     _add(inner, "describe", data.describe, data.EXAMPLES["describe"])
     _add(inner, "generate", data.generate, data.EXAMPLES["generate"])
+    _add(inner, "import", importing.import_, importing.EXAMPLES)
     _add(root, "attribute", attribute.attribute, attribute.EXAMPLES)
     _add(root, "compare", compare.compare, compare.EXAMPLES)
     _add(root, "knockouts", knockouts.knockouts, knockouts.EXAMPLES)

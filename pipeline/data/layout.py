@@ -9,6 +9,8 @@
 
     [columns]                           # our name = the file's name
     value = "rating"
+
+    [import]                            # written by ``simulate data import``; not read
 """
 
 from __future__ import annotations
@@ -191,6 +193,7 @@ def _settings(folder: Path, findings: Findings) -> dict[str, Any]:
         return {}
     allowed: dict[str, type] = dict.fromkeys((*_TEXT_KEYS, "clock"), str) | {
         "columns": dict,
+        "import": dict,
         "modalities": list,
     }
     said: dict[str, Any] = {}

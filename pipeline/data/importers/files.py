@@ -7,6 +7,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
@@ -25,9 +26,18 @@ BOMB_FREE = 64 << 20
 """Bytes that a gzip may grow to whatever its ratio; a file of equal lines is small and honest."""
 BLOCK_BYTES = 8 << 20
 """Bytes of vectors handed over together."""
+heard: ContextVar[Callable[[int], None] | None] = ContextVar("heard", default=None)
+"""Who wants to know how many bytes of the files have been read; see ``tell``."""
 _CHUNK = 1 << 20
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def tell(size: int) -> None:
+    """Report bytes of a file as read, where they are not read by the functions here."""
+    listener = heard.get()
+    if listener is not None:
+        listener(size)
 
 
 def regular(path: Path) -> Path:
@@ -140,13 +150,17 @@ def _too_long(path: Path, number: int, limit: int) -> DataError:
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         if path.suffix != ".gz":
-            yield from _blocks(stream)
+            for chunk in _blocks(stream):
+                tell(len(chunk))
+                yield chunk
             return
         with gzip.GzipFile(fileobj=stream) as packed:
-            grown = 0
+            grown = told = 0
             for chunk in _unpacked(path, packed):
                 grown += len(chunk)
                 read = max(stream.tell(), 1)
+                tell(read - told)
+                told = read
                 if grown > BOMB_FREE and grown > BOMB_RATIO * read:
                     raise DataError(
                         f"{path}: {read:,} bytes of gzip grew to more than {grown:,} "
@@ -162,7 +176,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
 
 def _unpacked(path: Path, packed: gzip.GzipFile) -> Iterator[bytes]:
     try:
-        yield from _blocks(io.BufferedReader(packed, _CHUNK))  # type: ignore[type-var]  # it is a raw stream
+        yield from _blocks(io.BufferedReader(packed, _CHUNK))
     except EOFError as error:
         raise DataError(f"{path}: the gzip is truncated. Get it again from where it came.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -208,7 +222,7 @@ def array(path: Path, *, dimensions: int = 2, kinds: str = "f") -> NDArray[Any]:
     if 0 in header.shape or not header.dtype.itemsize:
         raise DataError(f"{path}: holds nothing (shape {list(header.shape)}). Allowed: at least one row.")
     order = "F" if header.fortran else "C"
-    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)  # type: ignore[no-any-return,call-overload,unused-ignore]
 
 
 def number(text: str, where: str | Callable[[], str]) -> int:
@@ -265,4 +279,6 @@ def vector_blocks(ids: NDArray[Any], values: NDArray[Any]) -> Iterator[VectorBlo
         raise DataError(f"{len(values)} rows of vectors against {len(ids)} item ids. Allowed: one each.")
     step = max(1, BLOCK_BYTES // max(1, values.shape[1] * values.dtype.itemsize))
     for start in range(0, len(values), step):
-        yield VectorBlock(ids[start : start + step], values[start : start + step])
+        block = values[start : start + step]
+        tell(block.nbytes)
+        yield VectorBlock(ids[start : start + step], block)
