@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stagelens.pipeline.data.importers.dictionaries import id_lists
-from stagelens.pipeline.data.importers.files import array, inside, regular, vector_blocks
+from stagelens.pipeline.data.importers.files import array, inside, regular, tell, vector_blocks
 from stagelens.pipeline.data.importers.headers import MAGIC
-from stagelens.pipeline.data.importers.parts import BLOCK, event_table, find_parts, pairs_of
+from stagelens.pipeline.data.importers.parts import BLOCK, event_table, find_parts, numbered_items, pairs_of
 from stagelens.pipeline.data.importers.pickled import Sparse
 from stagelens.pipeline.data.importers.pickles import LIST_STEPS, load
 from stagelens.pipeline.data.importers.reading import Reading, VectorBlock
@@ -90,6 +90,7 @@ class Matrices(Recipe):
                 for window, part in opened.items()
                 for some in _pairs(part)
             ),
+            items=numbered_items(range(rows)) if features and rows else (),
             vectors={name: partial(_rows, path) for name, path in features.items()},
             files=(*parts.values(), *features.values()),
             notes=notes,
@@ -151,6 +152,7 @@ def _pairs(part: Any) -> Iterator[Pairs]:
     """Yield user, item and value (or None) in blocks."""
     if isinstance(part, Matrix):
         yield from part.blocks()
+        tell(part.path.stat().st_size)
     elif isinstance(part, np.ndarray):
         for start in range(0, len(part), BLOCK):
             block = part[start : start + BLOCK]

@@ -55,7 +55,7 @@ def find_parts(
 
 
 def event_table(
-    user: NDArray[Any] | list[str], item: NDArray[Any] | list[str], window: str | None, **more: NDArray[Any]
+    user: NDArray[Any] | list[Any], item: NDArray[Any] | list[Any], window: str | None, **more: NDArray[Any]
 ) -> pa.Table:
     """Return a block of events.
 
@@ -71,6 +71,15 @@ def event_table(
     if window is not None:
         columns["split"] = pa.repeat(window, len(user))
     return pa.table(columns | {name: pa.array(values) for name, values in more.items()})
+
+
+def numbered_items(ids: range) -> Iterator[pa.Table]:
+    """Yield the items that rows of vectors are numbered by: all of them are part of the catalogue."""
+    import pyarrow as pa
+
+    for start in range(0, len(ids), BLOCK):
+        some = ids[start : start + BLOCK]
+        yield pa.table({"item_id": pa.array(np.arange(some.start, some.stop))})
 
 
 def pairs_of(lists: Iterable[tuple[int, list[int]]]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
