@@ -5,6 +5,8 @@ Import this module inside functions only: it loads pandas.
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 from stagelens.pipeline.core import Float32, Int64, content_hash
 from stagelens.pipeline.errors import DataError
 
+_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, pd.errors.ParserWarning)
+"""What reading a broken table may raise."""
 LISTS = "a parquet or csv file with user_id, item_id and score or rank, or a TREC run (.trec, .run, .txt)"
 
 
@@ -52,21 +56,29 @@ def read_lists(path: str) -> pd.DataFrame:
     found = existing(path, LISTS)
     ending = "".join(found.suffixes[-2:]).lower()
     try:
-        if ending.endswith(".parquet"):
-            frame = pd.read_parquet(found)
-        elif ending.endswith((".csv", ".csv.gz")):
-            frame = pd.read_csv(found)
-        elif ending.endswith((".trec", ".run", ".txt", ".trec.gz", ".run.gz")):
-            names = ["user_id", "q0", "item_id", "rank", "score", "tag"]
-            frame = pd.read_csv(found, sep=r"\s+", header=None, names=names, index_col=False)
-            frame = frame.drop(columns="rank")  # as trec_eval does: the score decides
-        else:
-            raise DataError(f"{path}: unknown ending {found.suffix!r}. Expected {LISTS}.")
-    except (OSError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error", pd.errors.ParserWarning
+            )  # of rows that are longer than they may be
+            frame = _frame(found, ending)
+    except _UNREADABLE as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: cannot be read: {error}. Expected {LISTS}.") from error
+        said = str(error).strip() or type(error).__name__
+        raise DataError(f"{path}: cannot be read: {said}. Expected {LISTS}.") from error
     return _scored(path, frame)
+
+
+def _frame(found: Path, ending: str) -> pd.DataFrame:
+    if ending.endswith(".parquet"):
+        return pd.read_parquet(found)
+    if ending.endswith((".csv", ".csv.gz")):
+        return pd.read_csv(found)
+    if ending.endswith((".trec", ".run", ".txt", ".trec.gz", ".run.gz")):
+        names = ["user_id", "q0", "item_id", "rank", "score", "tag"]
+        frame = pd.read_csv(found, sep=r"\s+", header=None, names=names, index_col=False)
+        return frame.drop(columns="rank")  # as trec_eval does: the score decides
+    raise DataError(f"{found}: unknown ending {found.suffix!r}. Expected {LISTS}.")
 
 
 def _scored(path: str, frame: pd.DataFrame) -> pd.DataFrame:

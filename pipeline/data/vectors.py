@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ BLOCK = 65536
 """Rows looked at together."""
 MOST_ROWS = 2**31 - 1
 """Items are 32-bit codes."""
-_UNREADABLE = (ValueError, EOFError, OSError, OverflowError, MemoryError, SyntaxError, TypeError)
+_UNREADABLE = (
+    *(ValueError, EOFError, OSError, OverflowError, MemoryError, SyntaxError, TypeError, KeyError),
+    *(RecursionError, TokenError),
+)
 """What reading a broken ``.npy`` header may raise."""
 
 
