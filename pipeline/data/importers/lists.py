@@ -6,27 +6,31 @@ and perhaps ``val.txt``; ``item2imgfeat.txt`` and ``itemtitle2vec.txt`` with a l
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from stagelens.pipeline.data.importers.files import (
-    array,
-    inside,
-    number,
-    text_lines,
-    vector_blocks,
+from stagelens.pipeline.data.importers.features import (
+    check_items,
+    feature_arrays,
+    numbered,
+    rows_of,
+    two_files,
 )
+from stagelens.pipeline.data.importers.files import inside, number, text_lines
 from stagelens.pipeline.data.importers.parts import BLOCK, event_table, find_parts, numbered_items
 from stagelens.pipeline.data.importers.reading import Reading, VectorBlock
 from stagelens.pipeline.errors import DataError
 from stagelens.pipeline.recipe import Recipe, Role, recipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KNOWN = {
     "train": tuple(f"train{ending}" for ending in (".txt", ".txt.gz", ".tsv")),
@@ -39,8 +43,8 @@ LIST_LIMIT = 16 << 20
 VECTOR_LIMIT = 4 << 20
 """Bytes of the longest line of numbers: some 200,000 of them."""
 _FEATURES = {"item2imgfeat": "image", "itemtitle2vec": "text"}
-_ARRAY = re.compile(r"(\w+?)_feats?\.npy", re.ASCII)
 _ROWS = 256
+ListBlock = tuple[list[Any], list[Any], NDArray[np.int64]]
 
 
 @recipe
@@ -57,6 +61,8 @@ class Lists(Recipe):
     """File of the test events; None: test.txt, test.txt.gz or test.tsv."""
     ids: Literal["integer", "text"] = "integer"
     """What ids are; integers are looked at one by one, text is taken as it stands."""
+    features: dict[str, str] = Field(default_factory=dict)
+    """Array by modality, beside every NAME_feat.npy; row i belongs to item i."""
     ordered: bool = False
     """The items of a line are in the order of time, training before validation before test: seq is written."""
 
@@ -68,21 +74,20 @@ class Lists(Recipe):
             DataError: No training events, or two files of one modality.
         """
         parts = find_parts(source, KNOWN, {"train": self.train, "valid": self.valid, "test": self.test})
-        texts, arrays = _features(source)
-        rows = max((len(array(path)) for path in arrays.values()), default=0)
+        arrays = feature_arrays(source, self.features)
+        rows = rows_of(source, arrays)
+        texts = _texts(source, arrays)
         dropped: Counter[str] = Counter()
         order = {window: place << 40 for place, window in enumerate(("train", "valid", "test"))}
         given = len(parts) > 1
         vectors: dict[str, Any] = {name: partial(_written, path, self.ids) for name, path in texts.items()}
-        vectors |= {name: partial(_numbered, path) for name, path in arrays.items()}
+        vectors |= {name: partial(numbered, path) for name, path in arrays.items()}
         left = sorted(entry.name for entry in source.glob("*popularity*"))
         return Reading(
             events=(
-                event_table(users, items, window if given else None, **({"seq": seq} if self.ordered else {}))
+                self._table(path, window, given, some, rows)
                 for window, path in parts.items()
-                for users, items, seq in list_blocks(
-                    path, dropped, text=self.ids == "text", first=order[window]
-                )
+                for some in list_blocks(path, dropped, text=self.ids == "text", first=order[window])
             ),
             items=numbered_items(range(rows)) if rows else (),
             vectors=vectors,
@@ -93,10 +98,17 @@ class Lists(Recipe):
             dropped=dropped,
         )
 
+    def _table(self, path: Path, window: str, given: bool, some: ListBlock, rows: int | None) -> pa.Table:
+        users, items, places = some
+        if self.ids == "integer":
+            check_items(path, np.array(items), rows, "Are these features of another set?")
+        more = {"seq": places} if self.ordered else {}
+        return event_table(users, items, window if given else None, **more)
+
 
 def list_blocks(
     path: Path, dropped: Counter[str], *, text: bool = False, first: int = 0
-) -> Iterator[tuple[list[Any], list[Any], NDArray[np.int64]]]:
+) -> Iterator[ListBlock]:
     """Yield users, items and places in time [N] of a file with a line a user, in blocks.
 
     Args:
@@ -142,28 +154,16 @@ def _integers(words: list[str], path: Path, row: int) -> list[int]:
     ]
 
 
-def _features(source: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return the feature files by modality: those in text, and the arrays."""
-    texts: dict[str, Path] = {}
-    arrays: dict[str, Path] = {}
-    for entry in sorted(source.iterdir()):
-        stem = entry.name.removesuffix(".gz").removesuffix(".txt")
-        said = _ARRAY.fullmatch(entry.name)
-        if stem in _FEATURES and stem != entry.name:
-            name, kind = _FEATURES[stem], texts
-        elif said is not None:
-            name, kind = said[1], arrays
-        else:
-            continue
-        if name in texts or name in arrays:
-            raise DataError(f"{source}: {entry.name} is a second file of {name!r}. Move one of them away.")
-        kind[name] = inside(source, entry.name)
-    return texts, arrays
-
-
-def _numbered(path: Path) -> Iterator[VectorBlock]:
-    values = array(path)
-    return vector_blocks(np.arange(len(values)), values)
+def _texts(source: Path, arrays: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the feature files in text by modality."""
+    found: dict[str, Path] = {}
+    for stem, name in _FEATURES.items():
+        for entry in (source / f"{stem}.txt", source / f"{stem}.txt.gz"):
+            if entry.exists():
+                if name in arrays or name in found:
+                    raise two_files(source, name, arrays.get(name, entry.with_suffix("")), entry)
+                found[name] = inside(source, entry.name)
+    return found
 
 
 def _written(path: Path, ids_are: str) -> Iterator[VectorBlock]:

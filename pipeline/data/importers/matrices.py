@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from stagelens.pipeline.data.importers.dictionaries import id_lists
-from stagelens.pipeline.data.importers.files import array, inside, regular, tell, vector_blocks
+from stagelens.pipeline.data.importers.features import check_items, feature_arrays, numbered, rows_of
+from stagelens.pipeline.data.importers.files import array, regular, tell
 from stagelens.pipeline.data.importers.headers import MAGIC
 from stagelens.pipeline.data.importers.parts import BLOCK, event_table, find_parts, numbered_items, pairs_of
 from stagelens.pipeline.data.importers.pickled import Sparse
 from stagelens.pipeline.data.importers.pickles import LIST_STEPS, load
-from stagelens.pipeline.data.importers.reading import Reading, VectorBlock
+from stagelens.pipeline.data.importers.reading import Reading
 from stagelens.pipeline.data.importers.sparse import Matrix
 from stagelens.pipeline.errors import DataError
 from stagelens.pipeline.recipe import Recipe, Role, recipe
@@ -40,8 +42,6 @@ KNOWN = {
     "test": ("tstMat.pkl", "test_mat.pkl", "test_mat", "test.npy", "test.json"),
 }
 """File names of every window, best first."""
-_FEATURES = re.compile(r"(?:(?P<name>\w+?)_feats?|Feature(?P<kind>Video|Audio|Text)_\w+)\.npy", re.ASCII)
-_MODALITY = {"v": "visual", "a": "audio", "t": "text", "Video": "visual", "Audio": "audio", "Text": "text"}
 _OBJECTS = re.compile(rb"'descr': '\|O'")
 Pairs = tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]
 
@@ -61,6 +61,8 @@ class Matrices(Recipe):
     """File of the validation events; None: valMat.pkl, val.json, val.npy and others, by name."""
     test: str | None = None
     """File of the test events; None: tstMat.pkl, test.json, test.npy and others, by name."""
+    features: dict[str, str] = Field(default_factory=dict)
+    """File by modality, beside every NAME_feat.npy; row i belongs to item i."""
     item_offset: int = 0
     """Taken off every item id; some folders number items after the users, so that features start at row 0."""
 
@@ -81,7 +83,8 @@ class Matrices(Recipe):
         kinds = {window: part.kinds() for window, part in matrices.items()}
         valued = any(other for _, other in kinds.values())
         columns = next(iter(sizes))[1] if sizes else None
-        features, rows, notes = _features(source, set(parts.values()), None if self.item_offset else columns)
+        features = feature_arrays(source, self.features)
+        rows = rows_of(source, features, None if self.item_offset else columns)
         zeros = sum(zeros for zeros, _ in kinds.values())
         given = len(parts) > 1
         return Reading(
@@ -90,10 +93,10 @@ class Matrices(Recipe):
                 for window, part in opened.items()
                 for some in _pairs(part)
             ),
-            items=numbered_items(range(rows)) if features and rows else (),
-            vectors={name: partial(_rows, path) for name, path in features.items()},
+            items=numbered_items(range(rows)) if rows else (),
+            vectors={name: partial(numbered, path) for name, path in features.items()},
             files=(*parts.values(), *features.values()),
-            notes=notes,
+            notes=_left_out(source, {*parts.values(), *features.values()}),
             dropped={"stored zeros of a matrix": zeros} if zeros else {},
         )
 
@@ -170,46 +173,20 @@ def _table(
         if ids.dtype.kind == "u" and len(ids) and ids.max() >= 2**63:
             raise DataError(f"{path}: {name} id {ids.max()} is beyond 64 bits.")
     item = item.astype(np.int64) - offset
-    if rows is not None and len(item) and not 0 <= item.min() <= item.max() < rows:
-        wrong = int(item.min() if item.min() < 0 else item.max())
-        raise DataError(
-            f"{path}: item {wrong} has no row in features of {rows:,} rows (row i belongs to item i). Where "
-            "items are numbered after the users, set item_offset to the number of users."
-        )
+    remedy = "Where items are numbered after the users, set item_offset to the number of users."
+    check_items(path, item, rows, remedy)
     more = {}
     if valued:
         more["value"] = np.ones(len(item)) if value is None else value.astype(np.float64)
     return event_table(user.astype(np.int64), item, window, **more)
 
 
-def _features(
-    source: Path, used: set[Path], columns: int | None
-) -> tuple[dict[str, Path], int | None, tuple[str, ...]]:
-    """Return the feature file of every modality, their rows, and notes on files that are not read."""
-    found: dict[str, Path] = {}
-    rows: dict[str, int] = {} if columns is None else {"the columns of the matrix": columns}
-    left: list[str] = []
-    for entry in sorted(source.iterdir()):
-        said = _FEATURES.fullmatch(entry.name)
-        if said is None:
-            if entry.suffix in (".npy", ".npz", ".pt", ".pkl", ".json") and entry not in used:
-                left.append(entry.name)
-            continue
-        word = said["name"] or said["kind"]
-        name = _MODALITY.get(word, word)
-        if name in found:
-            raise DataError(
-                f"{source}: {found[name].name} and {entry.name} are both {name!r}. Move one of them away."
-            )
-        found[name] = inside(source, entry.name)
-        rows[entry.name] = len(array(found[name]))
-    if len(set(rows.values())) > 1:
-        shown = ", ".join(f"{name} {count:,}" for name, count in rows.items())
-        raise DataError(f"{source}: {shown} items. Allowed: the same everywhere; row i belongs to item i.")
-    notes = (f"Not read: {', '.join(left)}. An array NAME_feat.npy is the modality NAME.",) if left else ()
-    return found, next(iter(rows.values()), None), notes
-
-
-def _rows(path: Path) -> Iterator[VectorBlock]:
-    values = array(path)
-    return vector_blocks(np.arange(len(values)), values)
+def _left_out(source: Path, used: set[Path]) -> tuple[str, ...]:
+    """Return a note on the files of data that are not read."""
+    endings = (".npy", ".npz", ".pt", ".pkl", ".json")
+    left = [entry.name for entry in sorted(source.iterdir()) if entry.suffix in endings and entry not in used]
+    if not left:
+        return ()
+    return (
+        f"Not read: {', '.join(left)}. An array NAME_feat.npy is the modality NAME; so is what features names.",
+    )

@@ -12,13 +12,15 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
+from stagelens.pipeline.data.importers.features import asked_file, numbered, two_files
 from stagelens.pipeline.data.importers.files import (
     array,
     folder,
@@ -26,7 +28,6 @@ from stagelens.pipeline.data.importers.files import (
     number,
     regular,
     text_lines,
-    vector_blocks,
 )
 from stagelens.pipeline.data.importers.headers import array_header
 from stagelens.pipeline.data.importers.lists import list_blocks
@@ -74,6 +75,8 @@ class MicroLens(Recipe):
 
     first_item: int = 1
     """Item that row 0 of the feature arrays belongs to; the published arrays start at item 1."""
+    features: dict[str, str] = Field(default_factory=dict)
+    """Array, or folder of arrays, by modality; over those found by the words image, text, video, audio."""
     likes: bool = True
     """Read likes and views as columns of items; they were counted after the events."""
 
@@ -83,7 +86,7 @@ class MicroLens(Recipe):
         Raises:
             DataError: No pairs, or two files of one kind.
         """
-        files = _found(source, self.likes)
+        files = _found(source, self.likes, self.features)
         dropped: Counter[str] = Counter()
         ranked = files.pairs.name.endswith(".tsv")
         notes = []
@@ -113,8 +116,7 @@ class MicroLens(Recipe):
 
     def _vectors(self, path: Path) -> Iterator[VectorBlock]:
         if not path.is_dir():
-            values = array(path)
-            yield from vector_blocks(np.arange(self.first_item, self.first_item + len(values)), values)
+            yield from numbered(path, self.first_item)
             return
         for item, file in _singles(path):
             values = np.atleast_2d(array(file, dimensions=_axes(file)))
@@ -148,7 +150,7 @@ def _axes(path: Path) -> int:
     return min(max(len(array_header(regular(path)).shape), 1), 2)
 
 
-def _found(source: Path, likes: bool) -> _Files:
+def _found(source: Path, likes: bool, asked: Mapping[str, str]) -> _Files:
     one = partial(_one, folder(source))
     pairs = one("*_pairs.csv") or one("*_pairs.csv.gz") or one("*_pairs.tsv")
     if pairs is None:
@@ -156,18 +158,17 @@ def _found(source: Path, likes: bool) -> _Files:
         raise DataError(
             f"{source}: no file of pairs; found {there}. Allowed: NAME_pairs.csv or NAME_pairs.tsv."
         )
-    vectors: dict[str, Path] = {}
+    vectors = {name: asked_file(source, name, file) for name, file in asked.items()}
     for place in (source, source / _FEATURES):
         for entry in sorted(place.iterdir()) if place.is_dir() else ():
             name = next((_WORDS[word] for word in _WORDS if word in entry.name.lower()), None)
             array_like = entry.suffix == ".npy" or (entry.is_dir() and any(entry.glob("*.npy")))
             if name is None or "feat" not in entry.name.lower() or not array_like or entry.name == _FEATURES:
                 continue
+            if name in asked:
+                continue
             if name in vectors:
-                raise DataError(
-                    f"{source}: {vectors[name].name} and {entry.name} are both features of {name!r}. Move one "
-                    "of them away."
-                )
+                raise two_files(source, name, vectors[name], entry)
             vectors[name] = inside(source, str(entry.relative_to(source)))
     return _Files(
         pairs,
