@@ -89,7 +89,7 @@ class Lists(Recipe):
                 for window, path in parts.items()
                 for some in list_blocks(path, dropped, text=self.ids == "text", first=order[window])
             ),
-            items=numbered_items(range(rows)) if rows else (),
+            items=_items(texts, rows or 0, self.ids),
             vectors=vectors,
             files=(*parts.values(), *texts.values(), *arrays.values()),
             notes=(f"{left[0]} is not read: it counts events, those of the test among them.",)
@@ -164,6 +164,24 @@ def _texts(source: Path, arrays: Mapping[str, Path]) -> dict[str, Path]:
                     raise two_files(source, name, arrays.get(name, entry.with_suffix("")), entry)
                 found[name] = inside(source, entry.name)
     return found
+
+
+def _items(texts: Mapping[str, Path], rows: int, ids_are: str) -> Iterator[pa.Table]:
+    """Yield every item that has features, with or without events."""
+    import pyarrow as pa
+
+    yield from numbered_items(range(rows))
+    seen: set[Any] = set(map(str, range(rows)) if ids_are == "text" else range(rows))
+    for path in texts.values():
+        fresh: dict[Any, None] = {}
+        for row, line in text_lines(path, limit=VECTOR_LIMIT):
+            word = next(iter(line.split(None, 1)), "")
+            if word:
+                item = word if ids_are == "text" else number(word, f"{path}, line {row}, word 1")
+                fresh |= {} if item in seen else {item: None}
+        seen |= fresh.keys()
+        if fresh:
+            yield pa.table({"item_id": pa.array(list(fresh))})
 
 
 def _written(path: Path, ids_are: str) -> Iterator[VectorBlock]:
