@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -42,3 +43,23 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Say nothing."""
+
+
+_here = threading.local()
+
+
+@contextmanager
+def showing(progress: Progress) -> Iterator[None]:
+    """Let ``shown_here()`` be this progress for what this Python thread runs inside."""
+    before = shown_here()
+    _here.progress = progress
+    try:
+        yield
+    finally:
+        _here.progress = before
+
+
+def shown_here() -> Progress:
+    """Return the progress for work that is handed none: a recipe's fit."""
+    progress: Progress = getattr(_here, "progress", None) or Silent()
+    return progress

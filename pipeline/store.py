@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stagelens.pipeline.contracts import Saved
+from stagelens.pipeline.unfinished import unfinished
 
 _nested = threading.local()
 
@@ -90,11 +91,12 @@ class Store:
                     self._enter(kind, name, key, False, float(saved.meta.get("wall_s", 0.0)))
                     return saved
                 shutil.rmtree(place)
-            with own_time() as own:
-                made = make()
-            [wall] = own
-            saved = Saved(made.arrays, {**made.meta, "name": name, "wall_s": wall})
-            write_saved(place, saved)
+            with unfinished(place.with_name(f"{place.name}.unfinished")):
+                with own_time() as own:
+                    made = make()
+                [wall] = own
+                saved = Saved(made.arrays, {**made.meta, "name": name, "wall_s": wall})
+                write_saved(place, saved)
             self._enter(kind, name, key, True, wall)
             return saved
 

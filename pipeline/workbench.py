@@ -36,7 +36,7 @@ from stagelens.pipeline.core import (
 )
 from stagelens.pipeline.merge import completed, ranked_within
 from stagelens.pipeline.pooling import scored_by
-from stagelens.pipeline.progress import Progress, Silent
+from stagelens.pipeline.progress import Progress, Silent, showing
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.retrieval import KEPT_FITS, Retrieval, Treated
 from stagelens.pipeline.rows import choose_users, informative, joined, no_features, no_rows, rows_of
@@ -282,7 +282,8 @@ class Workbench(Retrieval):
             names = self.columns(own, system.recall)
             seed = derive(self.seed, "rerank", recipe.label)
             started = time.perf_counter()
-            saved = recipe.fit(train.columns(names), valid.columns(names), seed=seed).save()
+            with showing(self.progress):
+                saved = recipe.fit(train.columns(names), valid.columns(names), seed=seed).save()
             lost = self.lost_counts[system.recall.label]
             return Saved(saved.arrays, {**saved.meta, "fit_s": time.perf_counter() - started, "lists": lost})
 

@@ -1,6 +1,6 @@
 """Order: from a set to a list.
 
-Re-rankers (``LambdaMART``, and the floor and ceiling ``KeepOrder``, ``RandomOrder``, ``Oracle``), the feature
+Re-rankers (``LambdaMART``, ``MLP``, and the floor and ceiling ``KeepOrder``, ``RandomOrder``, ``Oracle``), the feature
 groups they read, and what their columns are worth.
 """
 
@@ -11,8 +11,10 @@ from stagelens.rerank.features.modality import Similarity
 from stagelens.rerank.features.popularity import Popularity
 from stagelens.rerank.features.side import Side
 from stagelens.rerank.lambdamart import LambdaMART
+from stagelens.rerank.mlp import MLP
 
 __all__ = [
+    "MLP",
     "Evidence",
     "History",
     "KeepOrder",

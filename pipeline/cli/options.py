@@ -74,7 +74,17 @@ MarginOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(metavar="auto|cpu|cuda", help="Where FAISS searches. [auto]", show_default=False),
+    typer.Option(
+        metavar="auto|cpu|cuda", help="Where FAISS searches and networks train. [auto]", show_default=False
+    ),
+]
+RerankerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="lambdamart|mlp|TABLE",
+        help="The learned re-ranker; its feature groups stay. [lambdamart]",
+        show_default=False,
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -109,6 +119,7 @@ class Asked:
     device: DeviceOption = None
     threads: ThreadsOption = None
     protocol: ProtocolOption = None
+    reranker: RerankerOption = None
 
     def study(self, **more: Any) -> Study:
         """Return the study that is described, and set the threads; ``more``: dotted options, passed over where None.
@@ -126,6 +137,7 @@ class Asked:
             "measure.margin": self.margin,
             "device": one_of("device", self.device, ("auto", "cpu", "cuda")),
             "protocol.name": one_of("protocol", self.protocol, PROTOCOLS),
+            "rerank.reranker": self.reranker,
             **more,
         }
         given = {key: value for key, value in options.items() if value is not None}
@@ -133,14 +145,19 @@ class Asked:
 
 
 def takes_study_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take the shared options beside its own: it gets them as its first argument, an ``Asked``."""
+    """Let a command take the shared options beside its own: it gets them as its first argument, an ``Asked``.
+
+    An option of its own takes the place of a shared one of that name.
+    """
     hints = get_type_hints(Asked, include_extras=True)
     keyword = inspect.Parameter.KEYWORD_ONLY
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    taken_by_it = {one.name for one in own}
     shared = {
         one.name: inspect.Parameter(one.name, keyword, default=one.default, annotation=hints[one.name])
         for one in fields(Asked)
+        if one.name not in taken_by_it
     }
-    _, *own = inspect.signature(command, eval_str=True).parameters.values()
     first, *rest = shared.values()
     parameters = [first, *(one.replace(kind=keyword) for one in own), *rest]
 

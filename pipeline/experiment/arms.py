@@ -249,7 +249,7 @@ class Builder:
         groups += [
             self.part(self.study.rerank.content, "rerank.content", "features", modality=name) for name in on
         ]
-        table = self.study.rerank.reranker
+        table = self.study.reranker
         return self.part(table, "rerank.reranker", "reranker", features=tuple(groups))
 
     def informative(self, modality: str) -> bool:

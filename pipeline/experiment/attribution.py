@@ -125,7 +125,7 @@ def _reranker(builder: Builder, recall: Union, cell: Cell) -> Recipe:
             off = {"hidden": hidden, "merged": False} if evidence and hidden else {}
             groups.append(builder.part(table, "rerank.groups", "features", **off))
     groups += [builder.part(options.content, "rerank.content", "features", modality=name) for name in content]
-    return builder.part(options.reranker, "rerank.reranker", "reranker", features=tuple(groups))
+    return builder.part(builder.study.reranker, "rerank.reranker", "reranker", features=tuple(groups))
 
 
 def _source(modality: str) -> str:

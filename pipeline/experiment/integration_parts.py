@@ -129,7 +129,7 @@ class Parts:
     def learned(self, groups: tuple[Recipe, ...], source: str | Recipe) -> Recipe:
         """Return the learned re-ranker on some groups and one source of content."""
         features = (*groups, self.similarity(source))
-        return load({**self.study.rerank.reranker, "features": features}, where="rerank.reranker")
+        return load({**self.study.reranker, "features": features}, where="rerank.reranker")
 
     def recall(self, kind: Integration, setting: Setting) -> Union:
         """Return a recall stage of one kind."""

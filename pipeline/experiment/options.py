@@ -17,6 +17,7 @@ from stagelens.pipeline.experiment.knockout_options import KnockoutOptions
 from stagelens.pipeline.experiment.option_table import Options, Stage
 from stagelens.pipeline.experiment.protocols import ONE_STAGE, Protocol, check, expanded, fields_of
 from stagelens.pipeline.experiment.references_options import ReferenceOptions
+from stagelens.pipeline.experiment.reranker_names import named_reranker, placed_reranker, with_device
 from stagelens.pipeline.experiment.sparsity_options import SparsityOptions
 from stagelens.pipeline.experiment.tuning_options import TuneOptions
 from stagelens.pipeline.recipe import explain
@@ -123,7 +124,7 @@ class RerankOptions(Options):
     """The re-rank stage."""
 
     reranker: dict[str, Any] = Field(default_factory=lambda: {"use": "rerank.LambdaMART"})
-    """The learned re-ranker; the study fills in its feature groups."""
+    """The learned re-ranker, by name (``mlp``) or as a table; the study fills in its feature groups."""
     groups: tuple[dict[str, Any], ...] = (
         {"use": "rerank.Evidence"},
         {"use": "rerank.History"},
@@ -135,6 +136,11 @@ class RerankOptions(Options):
     """Feature group added for a modality; the study fills in ``modality``."""
     base_view: bool = True
     """Also re-rank the base-only list, as a second view."""
+
+    @pydantic.field_validator("reranker", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return named_reranker(given) if isinstance(given, str) else given
 
 
 class MeasureOptions(Options):
@@ -218,7 +224,7 @@ class Study(Options):
     seeds: tuple[int, ...] = (0,)
     """Study seeds; one, or three and more for intervals over seeds."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where FAISS searches."""
+    """Where FAISS searches and networks train."""
     block: int = Field(8192, ge=1)
     """Users processed together; changes memory and speed, never a result."""
     data: DataOptions = DataOptions()
@@ -259,6 +265,11 @@ class Study(Options):
         check(self)
         return self
 
+    @property
+    def reranker(self) -> dict[str, Any]:
+        """The table of the learned re-ranker, with the study's device where it has one and says nothing of it."""
+        return with_device(self.rerank.reranker, self.device)
+
     @classmethod
     def load(
         cls,
@@ -278,6 +289,8 @@ class Study(Options):
             ):  # a name takes the place of what was said before, not of what is said with it
                 layer = {**_named(layer["protocol.name"]), **layer}
             for key, value in layer.items():
+                if key == "rerank.reranker" and isinstance(value, str):
+                    value = placed_reranker(value, table)
                 _put(table, key, value)
         table = expanded(table)
         if table.get("kind", "stages") != "stages":

@@ -1,0 +1,1 @@
+"""Re-rankers trained with torch."""
