@@ -11,6 +11,7 @@ from stagelens.pipeline.cli import (
     PROGRAM,
     attribute,
     certify,
+    checking,
     compare,
     data,
     doctor,
@@ -32,7 +33,7 @@ def build() -> Any:
     root.callback(help=study.HELP)(study.simulate)
     inner = _group()
     inner.callback(help=data.HELP)(_nothing)
-    _add(inner, "check", data.check, data.EXAMPLES["check"])
+    _add(inner, "check", checking.check, checking.EXAMPLES)
     _add(inner, "describe", data.describe, data.EXAMPLES["describe"])
     _add(inner, "generate", data.generate, data.EXAMPLES["generate"])
     _add(inner, "import", importing.import_, importing.EXAMPLES)

@@ -1,4 +1,4 @@
-"""``simulate data``: check, describe and generate data sets."""
+"""``simulate data``: describe and generate data sets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 if TYPE_CHECKING:
-    from stagelens.pipeline.data.faults import Fault
     from stagelens.pipeline.experiment.options import DataOptions
     from stagelens.pipeline.worlds.world import World
 
 HELP = "Check and describe a data set before it is used, or generate one."
 EXAMPLES = {
-    "check": "\b\nExamples:\n"
-    "  simulate data check path/to/data\n"
-    "  simulate data check path/to/data --set data.columns.value=stars",
     "describe": "\b\nExamples:\n"
     "  simulate data describe world:ecommerce\n"
     "  simulate data describe path/to/data --set data.positive=4 --json",
@@ -44,71 +40,6 @@ Assign = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
-def check(path: PathArgument, assign: Assign = None, json_: Json = False) -> None:
-    """Count and explain what is wrong or odd in a data set.
-
-    Exit status 3 when it cannot be used as it is.
-    """
-    from stagelens.pipeline.cli.console import reserved_output
-
-    options = _options(path, assign)
-    with reserved_output(json_):
-        faults = _faults(options)
-    if json_:
-        sys.stdout.write(json.dumps([_fault(fault) for fault in faults], indent=2) + "\n")
-    else:
-        _print_faults(path, faults)
-    if any(fault.severity == "error" for fault in faults):
-        raise typer.Exit(3)
-
-
-def _faults(options: DataOptions) -> list[Fault]:
-    from stagelens.pipeline.data.check import check as run
-    from stagelens.pipeline.data.check import check_dataset
-    from stagelens.pipeline.data.splits import split as divide
-    from stagelens.pipeline.worlds.world import PREFIX
-
-    if options.path.startswith(PREFIX):
-        dataset = options.opened()
-        return check_dataset(dataset, divide(dataset, options.split, seed=options.split_seed))
-    return run(
-        options.path,
-        positive=options.positive,
-        weight=options.weight,
-        columns=options.columns,
-        item_columns=options.item_columns,
-        user_columns=options.user_columns,
-        split=options.split,
-        split_seed=options.split_seed,
-    )
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(fault)
-
-
-def _print_faults(path: str, faults: list[Fault]) -> None:
-    from rich.text import Text
-
-    from stagelens.pipeline.cli.console import output
-
-    console = output()
-    styles = {"error": "bold red", "warning": "yellow", "note": "cyan"}
-    for fault in faults:
-        console.print(
-            Text.assemble((fault.severity, styles[fault.severity]), f" {fault.code} ({fault.count:,})")
-        )
-        console.print(Text(f"  {fault}"))
-    counts = {word: sum(fault.severity == word for fault in faults) for word in styles}
-    said = ", ".join(
-        f"{number} {word}{'s' if number != 1 else ''}" for word, number in counts.items() if number
-    )
-    verdict = "cannot be used as it is" if counts["error"] else "can be used"
-    console.print(Text(f"{path}: {said or 'nothing to report'}; the data set {verdict}."))
-
-
 def describe(
     path: PathArgument,
     split: Annotated[
@@ -120,7 +51,7 @@ def describe(
     """Print the statistics of a data set and of its windows."""
     from stagelens.pipeline.cli.console import output, reserved_output
 
-    options = _options(path, [*(assign or []), f"data.split={split}"])
+    options = data_options(path, [*(assign or []), f"data.split={split}"])
     with reserved_output(json_):
         from stagelens.pipeline.data.describe import describe as run
         from stagelens.pipeline.data.splits import split as divide
@@ -249,7 +180,7 @@ def _merge(table: dict[str, Any], new: Mapping[str, Any]) -> None:
             table[key] = value
 
 
-def _options(path: str, assign: list[str] | None) -> DataOptions:
+def data_options(path: str, assign: list[str] | None) -> DataOptions:
     """Read ``data.*`` assignments with the same names as in a configuration."""
     from stagelens.pipeline.errors import ConfigError
     from stagelens.pipeline.experiment.options import Study

@@ -196,7 +196,8 @@ def _chosen_together(dataset: Dataset, table: ModalityTable) -> Int64:
     other += other >= first
     pairs = np.stack([item[start[chosen] + first], item[start[chosen] + other]], axis=1).astype(np.int64)
     pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    return pairs[pairs[:, 0] != pairs[:, 1]]
+    different: Int64 = pairs[pairs[:, 0] != pairs[:, 1]]
+    return different
 
 
 def _directions(table: ModalityTable, items: Int64) -> Float32:

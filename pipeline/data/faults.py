@@ -38,11 +38,20 @@ class Fault:
 
     def __str__(self) -> str:
         """Return the finding as a load says it: no effect of an error, no remedy where none is needed."""
-        news = [text for text in self.examples if text != self.where.rsplit("/", 1)[-1]]
+        news = self.shown()
         shown = f" (e.g. {', '.join(news)})" if news else ""
         effect = self.effect if self.severity != "error" else ""
-        remedy = self.remedy if not self.remedy.startswith(NOTHING) else ""
+        remedy = "" if self.is_fine else self.remedy
         return " ".join(part for part in (f"{self.where}: {self.found}{shown}.", effect, remedy) if part)
+
+    @property
+    def is_fine(self) -> bool:
+        """Say whether there is nothing to do about it."""
+        return self.remedy.startswith(NOTHING)
+
+    def shown(self) -> tuple[str, ...]:
+        """Return the examples that say more than the place."""
+        return tuple(text for text in self.examples if text != self.where.rsplit("/", 1)[-1])
 
 
 @dataclass(slots=True)

@@ -203,7 +203,7 @@ def _settings(folder: Path, findings: Findings) -> dict[str, Any]:
         elif not isinstance(value, allowed[key]):
             found = f"{key} = {value!r}"
             findings.add("bad-value", where, found, remedy=f"Allowed: a {allowed[key].__name__}.")
-        elif key == "modalities" and not all(isinstance(name, str) for name in value):
+        elif isinstance(value, list) and not all(isinstance(name, str) for name in value):
             findings.add("bad-value", where, f"{key} = {value!r}", remedy="Allowed: names in quotes.")
         else:
             said[key] = value

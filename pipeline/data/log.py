@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,10 +134,7 @@ def build_log(
     if not len(rows):
         findings.add("no-rows", str(events.table.path), "no usable event is left")
         return None, np.empty(0, np.int8), order.clock
-    keys = [] if order.fine is None else [order.fine[rows]]
-    if order.clock == "real" and events.sequence is not None:
-        keys.insert(0, events.sequence.raw[rows])
-    rows = rows[np.lexsort((*keys, user[rows]))]
+    rows = rows[_sorting(events, order, user[rows], rows)]
     rows = rows[_first_of_pairs(user[rows] * len(catalogue) + item[rows], rows, events, findings)]
     log = Interactions.of(
         user[rows],
@@ -148,6 +145,46 @@ def build_log(
         value=events.value[rows] if weight and events.value is not None else None,
     )
     return log, events.given[rows], order.clock
+
+
+def _sorting(events: Events, order: _Order, user: Int64, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what sorts ``rows``, whose users are ``user``, by user and then as they happened."""
+    keys = [] if order.fine is None else [order.fine[rows]]
+    if order.clock == "real" and events.sequence is not None:
+        keys.insert(0, events.sequence.raw[rows])
+    return np.lexsort((*keys, user))
+
+
+def idle_repeats(events: Events, folder: Folder) -> tuple[NDArray[np.int64], int]:
+    """Return the rows that repeat a pair and count under no threshold, and how many cross windows.
+
+    Such a row comes after another of its pair, in the order of loading, whose value is no smaller: whatever
+    ``positive`` is, the other counts first. None are returned where the clock would be taken for another
+    without them.
+    """
+    quiet = Findings(strict=False)
+    rows = np.flatnonzero(~events.broken)
+    none = np.empty(0, np.int64), 0
+    if not len(rows):
+        return none
+    order = _order(events, folder, quiet)
+    rows = rows[_sorting(events, order, events.user[rows], rows)]
+    pair = events.user[rows] * len(events.item_ids) + events.item[rows]
+    rows = rows[np.lexsort((np.arange(len(rows)), events.given[rows], pair))]
+    pair = events.user[rows] * len(events.item_ids) + events.item[rows]
+    first = np.r_[True, pair[1:] != pair[:-1]]
+    owner = np.cumsum(first) - 1
+    value = np.zeros(len(rows)) if events.value is None else events.value[rows]
+    known = np.isfinite(value)
+    rank = np.where(known, 1 + np.unique(np.where(known, value, 0.0), return_inverse=True)[1], 0)
+    highest = np.maximum.accumulate(owner * (len(rows) + 2) + rank) - owner * (len(rows) + 2)
+    idle = np.flatnonzero(~first & (rank <= np.r_[0, highest[:-1]]))
+    across = events.given[rows[idle]] != events.given[rows[np.flatnonzero(first)]][owner[idle]]
+    broken = events.broken.copy()
+    broken[rows[idle]] = True
+    if _order(replace(events, broken=broken), folder, quiet).clock != order.clock:
+        return none
+    return np.sort(rows[idle]), int(across.sum())
 
 
 def _first_of_pairs(

@@ -28,6 +28,12 @@ EXACT = float(2**53)
 """Above this a float64 no longer tells every integer from the next."""
 DECIMAL_ID = r"^-?[0-9]+\.0+$"
 """Ids that a program has made of whole numbers."""
+UNFOLDED = 1 << 30
+"""Bytes that the columns of a table may always take."""
+UNFOLDS = 200
+"""And how many times the bytes of their file beyond that; real tables stay far below."""
+STEP = 1024
+"""Rows of a Parquet file unfolded together: few, because one cell may be large."""
 NULLS = ("", "nan", "NaN", "NA", "N/A", "null", "NULL", "None")
 """Texts of a CSV cell that mean: nothing here."""
 
@@ -73,11 +79,13 @@ def read_table(path: Path, wanted: Sequence[str] | None, findings: Findings) -> 
     import pyarrow as pa
 
     try:
-        return _parquet(path, wanted) if path.suffix == ".parquet" else _csv(path, wanted, findings)
+        return _parquet(path, wanted, findings) if path.suffix == ".parquet" else _csv(path, wanted, findings)
     except PermissionError as error:
         findings.add("no-access", str(path), f"may not be read ({error.strerror})")
         return None
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, csv.Error, EOFError, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk; Arrow gives none for a broken file
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if path.stat().st_size == 0:
             first = "the file is empty (0 bytes)"
@@ -87,17 +95,45 @@ def read_table(path: Path, wanted: Sequence[str] | None, findings: Findings) -> 
         return None
 
 
-def _parquet(path: Path, wanted: Sequence[str] | None) -> Table:
+def _parquet(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table | None:
+    import pyarrow as pa
     from pyarrow import parquet
 
+    allowed = max(UNFOLDED, UNFOLDS * path.stat().st_size)
     with parquet.ParquetFile(path) as file:
-        names = tuple(file.schema_arrow.names)
-        chosen = [name for name in names if wanted is None or name in wanted]
-        table = file.read(columns=chosen)
-    return Table(path, {name: _whole(table.column(name)) for name in chosen}, names, table.num_rows, False)
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        if _named_twice(path, schema.names, findings):
+            return None
+        chosen = [name for name in schema.names if wanted is None or name in wanted]
+        batches: list[Any] = []
+        size = 8 * rows * len(chosen)
+        if size <= allowed:
+            size = 0
+            for batch in file.iter_batches(STEP, columns=chosen):
+                batches.append(batch)
+                size += batch.nbytes
+                if size > allowed:
+                    break
+    if size > allowed:
+        found = f"{path.stat().st_size:,} bytes unfold to more than {allowed / 2**30:,.0f} GiB"
+        findings.add("oversized-table", str(path), found)
+        return None
+    kept = pa.schema([schema.field(schema.names.index(name)) for name in chosen])
+    table = pa.Table.from_batches([batch.cast(kept) for batch in batches], kept)
+    return Table(
+        path, {name: _whole(table.column(name)) for name in chosen}, tuple(schema.names), rows, False
+    )
 
 
-def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table:
+def _named_twice(path: Path, names: Sequence[str], findings: Findings) -> bool:
+    twice = tuple(sorted({name for name in names if names.count(name) > 1}))
+    if twice:
+        found = f"column {twice[0]!r} stands twice"
+        findings.add("column-twice", str(path), found, count=len(twice), examples=twice[1:][:SHOWN])
+    return bool(twice)
+
+
+def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table | None:
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import csv as arrow_csv
@@ -108,9 +144,8 @@ def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table:
         raise EOFError("the first line is empty")
     delimiter = max(",\t;", key=header.count)
     names = tuple(name.strip() for name in next(csv.reader([header], delimiter=delimiter)))
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        findings.add("column-twice", str(path), f"column {twice[0]!r} stands twice")
+    if _named_twice(path, names, findings):
+        return None
     ragged: list[Any] = []
 
     def keep_ragged(row: Any) -> str:
@@ -134,7 +169,9 @@ def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table:
         found = f"{len(ragged)} lines do not have the {len(names)} columns of the header"
         shown = tuple(f"{row.actual_columns} columns: {row.text[:60]!r}" for row in ragged[:SHOWN])
         findings.add("ragged-csv", str(path), found, count=len(ragged), examples=shown)
-    columns = {name: pc.utf8_trim_whitespace(_whole(table.column(name))) for name in table.column_names}
+    columns = {
+        name: pc.utf8_trim_whitespace(_whole(table.column(at))) for at, name in enumerate(table.column_names)
+    }
     return Table(path, columns, names, table.num_rows, True)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,7 @@ def write_dataset(
     Raises:
         ConfigError: The folder exists and is not empty.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"{folder} exists and is not an empty folder: give another --out, or remove it first"
-        )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.partial-{uuid.uuid4().hex[:8]}"
-    partial.mkdir()
-    try:
+    with all_or_nothing(Path(folder), "--out") as partial:
         _write_tables(dataset, partial, items, users)
         for name, table in dataset.modalities.items():
             values = np.array(table.values)
@@ -57,12 +50,43 @@ def write_dataset(
             np.save(partial / f"{name}.npy", values, allow_pickle=False)
         for name, content in (extra or {}).items():
             _write_extra(partial / name, content)
+
+
+@contextmanager
+def all_or_nothing(folder: Path, option: str) -> Iterator[Path]:
+    """Give a hidden folder to write into that becomes ``folder`` at the end, or is removed on any error.
+
+    Args:
+        folder: New, or an empty folder.
+        option: The option that names it, for messages.
+
+    Raises:
+        ConfigError: The folder exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder} exists and is not an empty folder: give another {option}, or remove it first"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.resolve().name}.partial-{uuid.uuid4().hex[:8]}"
+    partial.mkdir()
+    try:
+        yield partial
         if folder.exists():
             folder.rmdir()
         partial.replace(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def write_array(path: Path, shape: tuple[int, int], dtype: Any, blocks: Iterable[NDArray[Any]]) -> None:
+    """Write a ``.npy`` file block by block, through ordinary writes: a full disk is an error, not a crash."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
 def _write_tables(

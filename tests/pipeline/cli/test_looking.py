@@ -116,8 +116,9 @@ def test_a_generated_world_is_a_data_set(small_world: Path, capsys: pytest.Captu
     assert (small_world / "interactions.parquet").is_file()
     made = json.loads((small_world / "world.json").read_text(encoding="utf-8"))
     assert (made["seed"], made["users"], made["items"]) == (3, 250, 300)
-    faults = json.loads(answer(capsys, "data", "check", str(small_world), "--json"))
-    assert "error" not in {fault["severity"] for fault in faults}
+    found = json.loads(answer(capsys, "data", "check", str(small_world), "--json"))
+    assert found["usable"]
+    assert "error" not in {fault["severity"] for fault in found["faults"]}
     statistics = json.loads(answer(capsys, "data", "describe", str(small_world), "--json"))
     assert (statistics["users"], statistics["items"]) == (250, 300)
     text = answer(capsys, "data", "describe", str(small_world))
