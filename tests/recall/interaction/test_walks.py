@@ -83,3 +83,19 @@ def test_beta_takes_from_the_popular() -> None:
 def test_more_neighbours_than_items_are_refused(recipe: Any) -> None:
     with pytest.raises(ConfigError, match=f"neighbours = {ITEMS} of {ITEMS} items"):
         recipe.fit(TrainingData(walked_window(4)), seed=0)
+
+
+def test_rp3beta_agrees_with_irspack() -> None:
+    """Every entry of the walk, its diagonal aside; irspack raises entries and not probabilities to alpha, so alpha is 1."""
+    rp3 = pytest.importorskip("irspack.recommenders.rp3", reason="irspack is not installed")
+    window = walked_window(4)
+    matrix = window.matrix().astype(np.float64)
+    theirs = rp3.RP3betaRecommender(matrix, alpha=1, beta=0.6, n_threads=1)
+    theirs.learn()
+    walk = np.asarray(theirs.W.todense())
+    np.fill_diagonal(walk, 0.0)
+    found = np.nan_to_num(scores(RP3beta(alpha=1.0, beta=0.6, neighbours=ITEMS - 1), window))
+    expected = matrix @ walk
+    scale = expected.sum() / found.sum()  # a factor common to all scores orders nothing
+    np.testing.assert_allclose(found * scale, expected, rtol=1e-4, atol=1e-7)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.999
