@@ -8,7 +8,9 @@ neighbours' rows).
 
     python benchmarks/neighbours.py --dataset FOLDER [--repeat 5]
     python benchmarks/neighbours.py --users 1000000 --items 100000 --interactions 20000000 --alone --depth 200 \
-        --recipes ItemKNN RP3beta
+        --recipes ItemKNN RP3beta IALS
+
+Recipes of vectors (IALS, PureSVD, ...) keep their defaults and are served by an exact search.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from stagelens.pipeline.seeds import generator, tie_order
 BLOCK = 1 << 16
 OWN = 1
 """The neighbour that the rivals keep beyond ours: oneself."""
+RIVALLED = ("ItemKNN", "UserKNN")
 
 
 def synthetic(users: int, items: int, interactions: int) -> Interactions:
@@ -85,6 +88,15 @@ def of_sparse_dot_topn(by_user: bool, matrix: Any, neighbours: int, depth: int) 
     return sp_matmul_topn(*sides, top_n=depth, sort=True, n_threads=threads)
 
 
+def channel(name: str, neighbours: int) -> Any:
+    """Return the channel of this name, as it is compared; vectors are searched exactly."""
+    made = getattr(stagelens.recall, name)
+    if made.role == "vectors":
+        return stagelens.recall.Dense(vectors=made(), device="cpu")
+    plain = {"shrink": 0.0} if name in RIVALLED else {}
+    return made(neighbours=neighbours, **plain)
+
+
 def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Return wall and CPU seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -124,10 +136,9 @@ def main() -> None:
     )
     small = synthetic(300, 200, 3000)
     for name in options.recipes:
-        plain = {"shrink": 0.0} if name in ("ItemKNN", "UserKNN") else {}
-        recipe = getattr(stagelens.recall, name)(neighbours=options.neighbours, **plain)
+        recipe = channel(name, options.neighbours)
         work: dict[str, Callable[[], Any]] = {"stagelens": partial(ours, recipe, window, options.depth)}
-        if plain and not options.alone:
+        if name in RIVALLED and not options.alone:
             from scipy.sparse import csr_matrix
 
             matrix = csr_matrix(window.matrix())
