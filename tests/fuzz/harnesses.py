@@ -270,6 +270,8 @@ _OTHERS: dict[str, tuple[tuple[Layout, ...], Callable[[Path, Mapping[str, Any]],
     "native": (NATIVE, native),
     "fromfile": (FROM_FILE, lists_of_candidates),
 }
+PARSERS = (*_IMPORTERS, *_OTHERS)
+"""Their names; nothing of StageLens is imported to know them, for what is imported early is not watched."""
 
 
 def harnesses() -> dict[str, Harness]:

@@ -28,7 +28,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harnesses import harnesses
+from harnesses import PARSERS, harnesses
+from inputs import TOKENS
 
 INSTALL = "atheris is needed here and not installed. Install it with: pip install atheris"
 
@@ -68,9 +69,17 @@ def fuzz_one(name: str, seconds: float, work: Path, timeout: int, memory: int) -
             ends[harness.read(data, folder)] += 1
 
         words = [sys.argv[0], f"-timeout={timeout}", f"-rss_limit_mb={memory}", "-max_len=200000", "-seed=1"]
+        words += [f"-dict={_dictionary(work / 'tokens.dict')}"]
         words += [f"-artifact_prefix={work}/{name}-", "-print_final_stats=1", "-len_control=0", str(corpus)]
         atheris.Setup(words, once)
         atheris.Fuzz()
+
+
+def _dictionary(path: Path) -> Path:
+    """Write the odd values as a dictionary of the fuzzer."""
+    quoted = ("".join(f"\\x{byte:02x}" for byte in token) for token in TOKENS if 0 < len(token) <= 64)
+    path.write_text("".join(f'"{token}"\n' for token in quoted), encoding="utf-8")
+    return path
 
 
 def fuzzed(name: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
@@ -112,7 +121,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=600, help="Processor seconds a parser.")
-    parser.add_argument("--parser", nargs="+", choices=sorted(harnesses()), default=list(harnesses()))
+    parser.add_argument("--parser", nargs="+", choices=sorted(PARSERS), default=list(PARSERS))
     parser.add_argument("--work", type=Path, help="Folder of corpus and failures; default: a new one.")
     parser.add_argument("--timeout", type=int, default=20, help="Seconds an input.")
     parser.add_argument("--memory", type=int, default=2048, help="MiB of memory.")
