@@ -47,6 +47,8 @@ def check(
     from stagelens.pipeline.cli.console import reserved_output
 
     options = data_options(path, assign)
+    if fix is not None:
+        _mendable(options, fix)
     with reserved_output(json_):
         faults, done, left = _faults(options), None, None
         if fix is not None:
@@ -87,13 +89,17 @@ def _faults(options: DataOptions, path: str | None = None) -> list[Fault]:
     )
 
 
-def _mended(options: DataOptions, target: Path) -> list[Mended]:
-    from stagelens.pipeline.data.mend import mend
+def _mendable(options: DataOptions, target: Path) -> None:
     from stagelens.pipeline.errors import ConfigError
     from stagelens.pipeline.worlds.world import PREFIX
 
     if options.path.startswith(PREFIX):
         raise ConfigError(f"--fix {target}: {options.path} is generated; there is no folder to mend")
+
+
+def _mended(options: DataOptions, target: Path) -> list[Mended]:
+    from stagelens.pipeline.data.mend import mend
+
     return mend(options.path, target, columns=options.columns)
 
 

@@ -28,7 +28,7 @@ EXACT = float(2**53)
 """Above this a float64 no longer tells every integer from the next."""
 DECIMAL_ID = r"^-?[0-9]+\.0+$"
 """Ids that a program has made of whole numbers."""
-UNFOLDED = 1 << 30
+UNFOLDED = 1 << 28
 """Bytes that the columns of a table may always take."""
 UNFOLDS = 200
 """And how many times the bytes of their file beyond that; real tables stay far below."""
@@ -115,7 +115,7 @@ def _parquet(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Ta
                 if size > allowed:
                     break
     if size > allowed:
-        found = f"{path.stat().st_size:,} bytes unfold to more than {allowed / 2**30:,.0f} GiB"
+        found = f"{path.stat().st_size:,} bytes unfold to more than {allowed / 2**30:,.2g} GiB"
         findings.add("oversized-table", str(path), found)
         return None
     kept = pa.schema([schema.field(schema.names.index(name)) for name in chosen])
