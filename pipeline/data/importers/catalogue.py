@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Bool
+from stagelens.pipeline.data.importers.rows import GROUP, Rows
 from stagelens.pipeline.data.importers.spool import ids_of
 from stagelens.pipeline.data.importers.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_ROWS = 1 << 16
 
 
 class Side(NamedTuple):
@@ -48,10 +47,9 @@ def write_side(
         active: Whether any event is left, for every code known so far.
         only_active: Leave out those without an event, listed or not.
     """
-    writer = _Table(path)
     place = np.full(len(active), -1, dtype=np.int64)
     rows = repeated = seen = 0
-    try:
+    with Rows(path) as writer:
         for block in blocks:
             codes = known.encode(ids_of(block, column, f"row of {path.stem}:", seen), insert=not only_active)
             seen += block.num_rows
@@ -71,10 +69,8 @@ def write_side(
         place = place[: len(known)]
         others = _sorted(known, np.flatnonzero(active & (place[: len(active)] < 0)))
         place[others] = np.arange(rows, rows + len(others))
-        for start in range(0, len(others), _ROWS):
-            writer.write(_bare(known, column, others[start : start + _ROWS]))
-    finally:
-        writer.close()
+        for start in range(0, len(others), GROUP):
+            writer.write(_bare(known, column, others[start : start + GROUP]))
     if known.whole:
         _as_integers(path, column)
     return Side(place, rows + len(others), repeated, seen > 0)
@@ -107,30 +103,6 @@ def _sorted(known: Vocabulary, codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return ordered
 
 
-class _Table:
-    """A Parquet file whose columns its first block decides; a later block may lack some."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._writer: Any = None
-
-    def write(self, block: pa.Table) -> None:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        if self._writer is None:
-            self._writer = parquet.ParquetWriter(self._path, block.schema)
-        schema = self._writer.schema
-        absent = [field for field in schema if field.name not in block.column_names]
-        for field in absent:
-            block = block.append_column(field, pa.nulls(block.num_rows, field.type))
-        self._writer.write_table(block.select(schema.names).cast(schema))
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
 def _as_integers(path: Path, column: str) -> None:
     """Write a table again with integers as ids."""
     import pyarrow as pa
@@ -140,17 +112,9 @@ def _as_integers(path: Path, column: str) -> None:
         return
     text = path.with_suffix(".text")
     path.replace(text)
-    with parquet.ParquetFile(text) as file:
-        names = file.schema_arrow.names
-        schema = file.schema_arrow.set(names.index(column), pa.field(column, pa.int64()))
-        with parquet.ParquetWriter(path, schema) as writer:
-            for group in _groups(file):
-                writer.write_table(group.cast(schema))
+    with parquet.ParquetFile(text) as file, Rows(path) as writer:
+        for batch in file.iter_batches(batch_size=GROUP):
+            block = pa.Table.from_batches([batch])
+            place = block.column_names.index(column)
+            writer.write(block.set_column(place, column, block.column(column).cast(pa.int64())))
     text.unlink()
-
-
-def _groups(file: Any) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    for batch in file.iter_batches(batch_size=_ROWS):
-        yield pa.Table.from_batches([batch])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -62,12 +63,14 @@ def folder(path: Path) -> Path:
 
     Raises:
         DataError: There is none, or it is a file.
+        OSError: It may not be read.
     """
     if not path.exists():
         raise DataError(f"{path}: there is no such folder.")
     if not path.is_dir():
         raise DataError(f"{path}: is a file. Allowed: a folder.")
-    return path
+    with os.scandir(path):  # a search for files would pass over one that may not be read
+        return path
 
 
 def text_lines(

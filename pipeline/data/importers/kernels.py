@@ -146,8 +146,7 @@ def peel(
             end += 1
     start, rounds = 0, 0
     while start < end:
-        rounds += 1
-        level = end
+        level, removed = end, False
         while start < level:
             node = queue[start]
             start += 1
@@ -156,6 +155,7 @@ def peel(
                 if not alive[edge]:
                     continue
                 alive[edge] = False
+                removed = True
                 for side in range(2):
                     other = ends[side, edge]
                     degree[other] -= 1
@@ -163,4 +163,5 @@ def peel(
                         gone[other] = True
                         queue[end] = other
                         end += 1
+        rounds += removed
     return rounds

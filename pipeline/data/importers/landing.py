@@ -18,13 +18,12 @@ from stagelens.pipeline.data.importers.catalogue import Side, write_side
 from stagelens.pipeline.data.importers.files import heard, inside, regular
 from stagelens.pipeline.data.importers.origin import Origin, file_hashes, origin_text
 from stagelens.pipeline.data.importers.reading import Reading
+from stagelens.pipeline.data.importers.rows import GROUP, Rows
 from stagelens.pipeline.data.importers.selection import Selection, core, first_of_pairs, positives
 from stagelens.pipeline.data.importers.spool import Spool, ids_of, spool_events
 from stagelens.pipeline.data.importers.vocabulary import Vocabulary
 from stagelens.pipeline.errors import ConfigError, DataError
 from stagelens.pipeline.progress import Progress, Silent
-
-_ROWS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,53 +201,41 @@ def _nothing_left(spool: Spool, high: Bool, unique: Bool, asked: Selection) -> s
 
 def _write_events(path: Path, spool: Spool, kept: Bool, users: Vocabulary, items: Vocabulary) -> None:
     import pyarrow as pa
-    from pyarrow import parquet
 
-    rows, writer = np.flatnonzero(kept), None
+    rows = np.flatnonzero(kept)
     user_ids, item_ids = users.ids(), items.ids()
-    try:
-        for start in range(0, len(rows), _ROWS):
-            at = rows[start : start + _ROWS]
+    with Rows(path) as writer:
+        for start in range(0, len(rows), GROUP):
+            at = rows[start : start + GROUP]
             columns = {
                 "user_id": user_ids.take(pa.array(spool.user[at])),
                 "item_id": item_ids.take(pa.array(spool.item[at])),
             }
             for name, values in spool.columns.items():
                 columns[name] = pa.array(np.asarray(WINDOWS)[values[at]] if name == "split" else values[at])
-            block = pa.table(columns)
-            writer = writer or parquet.ParquetWriter(path, block.schema)
-            writer.write_table(block)
-    finally:
-        if writer is not None:
-            writer.close()
+            writer.write(pa.table(columns))
 
 
 def _write_impressions(
     path: Path, reading: Reading, people: tuple[Vocabulary, Side], catalogue: tuple[Vocabulary, Side]
 ) -> tuple[int, int] | None:
     import pyarrow as pa
-    from pyarrow import parquet
 
-    writer, read, written = None, 0, 0
-    try:
+    read = written = 0
+    with Rows(path) as writer:
         for block in reading.impressions:
-            columns, known = {}, np.ones(block.num_rows, dtype=bool)
+            known = np.ones(block.num_rows, dtype=bool)
             for name, (ids, side) in (("user_id", people), ("item_id", catalogue)):
                 codes = ids.encode(ids_of(block, name, "impression", read), insert=False)
                 known &= (codes >= 0) & (side.place[codes] >= 0)
-                kind = pa.int64() if ids.whole else pa.large_string()
-                columns[name] = (block.column(name), kind)
             read += block.num_rows
             chosen = block.take(np.flatnonzero(known))
-            for place, name in enumerate(block.column_names):
-                if name in columns:
-                    chosen = chosen.set_column(place, name, chosen.column(name).cast(columns[name][1]))
+            for name, (ids, _) in (("user_id", people), ("item_id", catalogue)):
+                kind = pa.int64() if ids.whole else pa.large_string()
+                place = chosen.column_names.index(name)
+                chosen = chosen.set_column(place, name, chosen.column(name).cast(kind))
             written += chosen.num_rows
-            writer = writer or parquet.ParquetWriter(path, chosen.schema)
-            writer.write_table(chosen)
-    finally:
-        if writer is not None:
-            writer.close()
+            writer.write(chosen)
     if not read:
         return None
     if not written:

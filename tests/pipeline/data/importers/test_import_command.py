@@ -1,0 +1,171 @@
+"""The command: what it prints, and that whatever ends it leaves nothing behind."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = str(Path(sys.executable).parent / "simulate")
+
+
+def write_mmrec(root, events=2000, width=64):
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, 200, events), rng.integers(0, 300, events)
+    lines = [f"{one}\t{other}\t{row}\n" for row, (one, other) in enumerate(zip(user, item, strict=True))]
+    (root / "baby.inter").write_text("userID\titemID\ttimestamp\n" + "".join(lines))
+    np.save(root / "text_feat.npy", rng.normal(size=(300, width)).astype(np.float32))
+    return root
+
+
+@pytest.fixture
+def baby(tmp_path):
+    return write_mmrec(tmp_path / "baby")
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_report_counts_what_went_where(baby, tmp_path, capsys):
+    from stagelens.pipeline.cli import main
+
+    words = [
+        "mmrec",
+        str(baby),
+        str(tmp_path / "out"),
+        "--min-user",
+        "8",
+        "--min-item",
+        "3",
+        "--licence",
+        "mine",
+    ]
+    assert main(["data", "import", *words]) == 0
+    said = capsys.readouterr().out
+    for word in (
+        "events read",
+        "2,000",
+        "repeat a user and an item",
+        "outside the core (",
+        "64 x float32",
+    ):
+        assert word in said
+    assert f"Next: simulate data check {tmp_path / 'out'}" in " ".join(said.split())
+    toml = tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())
+    assert (toml["name"], toml["license"], toml["source"]) == ("out", "mine", "baby")
+    assert toml["import"]["format"] == "mmrec"
+    assert toml["import"]["options"]["min_user"] == 8
+    assert sorted(toml["import"]["sha256"]) == ["baby.inter", "text_feat.npy"]
+    assert main(["data", "check", str(tmp_path / "out")]) == 0
+
+
+def test_the_same_import_gives_the_same_bytes(baby, tmp_path, importing):
+    for name in ("one", "two"):
+        importing("mmrec", baby, tmp_path / name, "--name", "baby")
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two")
+    )
+    assert one == two
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(baby, tmp_path, capsys):
+    from stagelens.pipeline.cli import main
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note").write_text("keep")
+    assert main(["data", "import", "mmrec", str(baby), str(tmp_path / "mine")]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
+    assert entries(tmp_path) == ["baby", "mine"]
+    assert (tmp_path / "mine" / "note").read_text() == "keep"
+
+
+@pytest.mark.parametrize("limit", [4_000, 20_000, 60_000])
+def test_a_full_disk_is_said_and_leaves_nothing(baby, tmp_path, limit):
+    """Limits that stop the spool (8 kB a column), the table of events, and the vectors (77 kB)."""
+    done = subprocess.run(
+        [SCRIPT, "data", "import", "mmrec", str(baby), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},  # nothing else is written
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert done.returncode == 5, done.stderr
+    assert "File too large" in done.stderr
+    assert "free space" in done.stderr
+    assert entries(tmp_path) == ["baby"]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_import_that_is_ended_leaves_nothing(baby, tmp_path, number, status):
+    """The features are a file that grows to a gigabyte of zeros: enough time to be interrupted."""
+    with (baby / "text_feat.npy").open("wb") as stream:
+        said = {"descr": "<f4", "fortran_order": False, "shape": (300, 1 << 20)}
+        np.lib.format.write_array_header_1_0(stream, said)
+        stream.truncate(stream.tell() + 4 * 300 * (1 << 20))
+    child = subprocess.Popen(
+        [SCRIPT, "data", "import", "mmrec", str(baby), str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        if list(tmp_path.glob(".out.partial-*/text.npy")):
+            break
+        time.sleep(0.1)
+    assert child.poll() is None
+    child.send_signal(number)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == status
+    assert entries(tmp_path) == ["baby"]
+    if number == signal.SIGINT:
+        assert "interrupted; nothing is left" in said
+    assert "Traceback" not in said
+
+
+@pytest.fixture
+def nobody():
+    """A folder that all may enter, and a way to become a user who owns nothing."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    own = os.geteuid()
+    yield place, lambda: os.seteuid(65534) if own == 0 else None
+    os.seteuid(own)
+    for path in [place, *place.iterdir()]:
+        path.chmod(0o700)
+    shutil.rmtree(place)
+
+
+@pytest.mark.parametrize(("mode", "parent"), [(0o000, 0o777), (0o755, 0o555)])
+def test_a_folder_that_may_not_be_read_or_written_is_said(importing, capsys, nobody, mode, parent):
+    from stagelens.pipeline.cli import main
+
+    place, become = nobody
+    baby = write_mmrec(place / "baby")
+    importing("mmrec", baby, place / "first")  # all modules are loaded
+    shutil.rmtree(place / "first")
+    baby.chmod(mode)
+    place.chmod(parent)
+    become()
+    assert main(["data", "import", "mmrec", str(baby), str(place / "out")]) == 5
+    said = capsys.readouterr().err
+    assert "Permission denied" in said
+    assert "permissions" in said
+    assert entries(place) == ["baby"]
+
+
+def test_every_command_of_the_guide_runs(tmp_path, run_page):
+    root = write_mmrec(tmp_path / "baby")
+    text = (root / "baby.inter").read_text().splitlines()
+    rows = [f"{text[0]}\trating", *(f"{line}\t{row % 5 + 1}" for row, line in enumerate(text[1:]))]
+    (root / "baby.inter").write_text("\n".join(rows))
+    assert run_page("import.md", tmp_path) >= 4
