@@ -129,7 +129,7 @@ def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[...,
 
 @pytest.fixture
 def run_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run every ``simulate`` command of a page in a folder; return how many there were."""
+    """Run every ``simulate`` command of a page, then its Python, in a folder; return how many there were."""
     from stagelens.pipeline.cli import main
 
     def run(page: str, folder: Path) -> int:
@@ -144,6 +144,9 @@ def run_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         for words in commands:
             status = main(words)
             assert status == 0, f"{page}: {words}: {capsys.readouterr().err}"
-        return len(commands)
+        programs = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+        for program in programs:
+            exec(compile(program, page, "exec"), {})
+        return len(commands) + len(programs)
 
     return run
