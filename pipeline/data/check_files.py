@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def check_files(folder: Folder, findings: Findings) -> None:
     used = set(used_files(folder))
     home = folder.path.resolve()
     for path in sorted(used):
-        if not path.resolve().is_relative_to(home):
-            findings.add("link-outside", str(path), f"links to {path.resolve()}")
+        target = Path(os.path.realpath(path))  # a loop of links is reported where the folder is opened
+        if not target.is_relative_to(home):
+            findings.add("link-outside", str(path), f"links to {target}")
         if path.suffix == ".csv":
             _check_marks(path, findings)
     known = {path.name for path in used} | OWN

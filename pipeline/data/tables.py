@@ -32,6 +32,8 @@ UNFOLDED = 1 << 28
 """Bytes that the columns of a table may always take."""
 UNFOLDS = 200
 """And how many times the bytes of their file beyond that; real tables stay far below."""
+LONGEST_HEADER = 1 << 20
+"""Characters of the line that names the columns."""
 STEP = 1024
 """Rows of a Parquet file unfolded together: few, because one cell may be large."""
 NULLS = ("", "nan", "NaN", "NA", "N/A", "null", "NULL", "None")
@@ -139,7 +141,9 @@ def _csv(path: Path, wanted: Sequence[str] | None, findings: Findings) -> Table 
     from pyarrow import csv as arrow_csv
 
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        header = stream.readline()
+        header = stream.readline(LONGEST_HEADER)
+    if len(header) == LONGEST_HEADER:
+        raise EOFError(f"the first line is longer than {LONGEST_HEADER:,} characters")
     if not header.strip():
         raise EOFError("the first line is empty")
     delimiter = max(",\t;", key=header.count)
@@ -279,9 +283,12 @@ def _distinct(dictionary: Any, table: Table, column: str, findings: Findings) ->
             findings.add("id-type", where, found, count=len(wide), examples=shown, remedy=remedy)
             return np.asarray(dictionary.cast(pa.string()).to_pylist(), dtype=str)
     if table.is_text and len(dictionary):
-        digits = np.asarray(pc.match_substring_regex(dictionary, r"^(0|-?[1-9][0-9]{0,17})$"))
+        digits = np.asarray(pc.match_substring_regex(dictionary, r"^(0|-?[1-9][0-9]{0,18})$"))
         if digits.all():
-            return np.asarray(dictionary.cast(pa.int64()))
+            try:
+                return np.asarray(dictionary.cast(pa.int64()))
+            except pa.ArrowInvalid:  # 19 digits may not fit: text, like longer ones
+                return np.asarray(dictionary.to_pylist(), dtype=str)
         named = np.flatnonzero(~digits)
         if digits.mean() >= 0.5:
             shown = tuple(repr(dictionary[int(place)].as_py()) for place in named[:SHOWN])

@@ -19,7 +19,7 @@ BLOCK = 65536
 MOST_ROWS = 2**31 - 1
 """Items are 32-bit codes."""
 _UNREADABLE = (
-    *(ValueError, EOFError, OSError, OverflowError, MemoryError, SyntaxError, TypeError, KeyError),
+    *(ValueError, EOFError, OSError, ArithmeticError, MemoryError, SyntaxError, TypeError, KeyError),
     *(RecursionError, TokenError),
 )
 """What reading a broken ``.npy`` header may raise."""
@@ -43,7 +43,8 @@ def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArr
         findings.add("unreadable-array", str(path), found, remedy=remedy)
         return None
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="raise"):  # a header whose shape overflows
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except PermissionError as error:
         findings.add("no-access", str(path), f"may not be read ({error.strerror})")
         return None

@@ -59,8 +59,8 @@ def moved(folder):
     (folder / "text.npy").symlink_to(folder.parent / f"{folder.name}.npy")
 
 
-def copies(values=RNG.standard_normal((400, 16))):
-    values = values.astype(np.float32)
+def copies():
+    values = np.random.default_rng(9).standard_normal((400, 16)).astype(np.float32)
     values[3] = values[4] * np.float32(1.0001)
     values[5] = values[6]
     values[7] = 2
@@ -75,7 +75,11 @@ def copies(values=RNG.standard_normal((400, 16))):
 
 
 def many(n):
-    return {"user_id": np.zeros(n, int), "item_id": np.arange(n), "timestamp": START + 7 * np.arange(n) % 80_000}
+    return {
+        "user_id": np.zeros(n, int),
+        "item_id": np.arange(n),
+        "timestamp": START + 7 * np.arange(n) % 80_000,
+    }
 
 
 SPLIT = log(split=["train", "valid", "test"])
