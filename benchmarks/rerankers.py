@@ -1,10 +1,10 @@
 """LambdaMART and the MLP on the same lists: ndcg@10 with its interval, seconds to fit, latency of a score.
 
 Both are tuned with as many trials (``simulate tune``, ndcg@10 on valid); then each is fitted with its best values and
-both order the same candidate sets of test, which is opened here once. Trials and fits are kept in ``--store``: a run
-that was stopped goes on, and tells the same.
+both order the same candidate sets of test, which is opened here once. Trials and recall are kept in ``--store``: a
+run that was stopped goes on.
 
-    python benchmarks/rerankers.py FOLDER ... [--trials 8] [--size 100] [--max-rows 400000] [--modality text ...]
+    python benchmarks/rerankers.py FOLDER ... [--trials 8] [--size 100] [--max-rows 400000]
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from stagelens.pipeline.cli.progress import Lines
-from stagelens.pipeline.compose import Then
-from stagelens.pipeline.contracts import Reranker
-from stagelens.pipeline.core import Features
+from stagelens.pipeline.contracts import FittedReranker, Reranker
+from stagelens.pipeline.core import Candidates, Features
 from stagelens.pipeline.data.splits import split
 from stagelens.pipeline.evaluate.metrics import Metric, measure
 from stagelens.pipeline.experiment.arms import Builder, chosen_modalities
@@ -28,6 +27,7 @@ from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.tuning import tune
 from stagelens.pipeline.experiment.variants import Variant, laid_out
 from stagelens.pipeline.recipe import load
+from stagelens.pipeline.seeds import derive
 from stagelens.pipeline.store import Store
 
 NAMES = ("LambdaMART", "MLP")
@@ -41,6 +41,7 @@ COLUMNS = (
     "test ndcg@10",
     "95 % interval",
     "of LambdaMART",
+    "fit CPU s",
     "fit s",
     "tuning s",
     "score ms p50",
@@ -58,48 +59,48 @@ def tuned(study: Study, out: Path, store: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def ordered(study: Study, found: dict[str, dict[str, Any]], store: Path) -> tuple[dict[str, Any], int]:
-    """Return by name the values of every test user, seconds and latency; and the number of lists."""
+def ordered(study: Study, found: dict[str, dict[str, Any]], store: Path) -> tuple[dict[str, Any], str]:
+    """Return by name the values of every test user, seconds and latency; and the sizes, in words."""
     dataset = study.data.opened()
     windows = split(dataset, study.data.split, seed=study.data.split_seed)
     bench = laid_out(study, dataset, windows, Variant(), seed=0, store=Store(store), progress=Lines())
     builder, on = Builder(study, dataset), chosen_modalities(study, dataset)
     recall = builder.union(on)
     groups = cast("tuple[Any, ...]", cast(Reranker, builder.reranker(recall, on)).features)
-    systems = [
-        Then(recall=recall, rerank=load({**found[name]["table"], "features": groups})) for name in NAMES
-    ]
     train, valid = bench.training_rows(recall, groups)
     names = bench.columns(groups, recall)
+    train, valid = train.columns(names), valid.columns(names)
     made: dict[str, Any] = {}
-    for name, system in zip(NAMES, systems, strict=True):
-        fitted = bench.reranker(system, groups)
-        made[name] = {"fit_s": bench.fit_seconds[bench.reranker_key(system)], "parameters": fitted.parameters}
+    models: dict[str, FittedReranker] = {}
+    for name in NAMES:
+        recipe = cast(Reranker, load({**found[name]["table"], "features": groups}))
+        begin = time.process_time(), time.perf_counter()
+        models[name] = recipe.fit(train, valid, seed=derive(bench.seed, "rerank", recipe.label))
+        spent = time.process_time() - begin[0], time.perf_counter() - begin[1]
+        made[name] = {"cpu_s": spent[0], "wall_s": spent[1], "parameters": models[name].parameters}
     window, ranks = bench.windows.test, {name: [] for name in NAMES}
-    for start, stop, _, lists in bench.orders(systems, window):
+    for start, stop, queries, _, evidence, columns in bench.read(recall, groups, window):
         truth = window.truth.rows(np.arange(start, stop))
-        for name, one in zip(NAMES, lists, strict=True):
-            ranks[name].append(truth.ranks(one))
-    metric = Metric.parse("ndcg@10")
-    for name, system in zip(NAMES, systems, strict=True):
-        values = measure(np.concatenate(ranks[name]), window.truth, [metric])
+        for name, model in models.items():
+            ranks[name].append(truth.ranks(evidence.rescored(model.score(evidence, columns), queries.tie)))
+        if not start:
+            for name, model in models.items():
+                made[name]["ms"] = latency(model, evidence, columns)
+    for name in NAMES:
+        values = measure(np.concatenate(ranks[name]), window.truth, [Metric.parse("ndcg@10")])
         made[name]["values"] = np.asarray(values, dtype=np.float64).ravel()
-        made[name]["ms"] = latency(bench, system, groups)
-    print(
-        f"{dataset.name}: {len(train.label):,} training rows, {len(train.group):,} lists, {len(names)} columns;",
-        end=" ",
+    said = (
+        f"{dataset.name}: {len(train.label):,} training rows in {len(train.group):,} lists, {len(names)} columns; "
+        f"{len(valid.group):,} valid lists; {len(window):,} test users; {study.recall.size} candidates"
     )
-    print(f"{len(valid.group):,} valid lists; {len(window):,} test users")
-    return made, len(window)
+    return made, said
 
 
-def latency(bench: Any, system: Then, groups: tuple[Any, ...]) -> float:
+def latency(model: FittedReranker, lists: Candidates, columns: Features) -> float:
     """Return the median milliseconds of scoring one list, its columns given."""
-    model = bench.reranker(system)
-    _, _, _, _, evidence, columns = next(bench.read(system.recall, groups, bench.windows.test))
     took = []
-    for row in range(min(SINGLE, len(evidence))):
-        one = evidence.rows(slice(row, row + 1))
+    for row in range(min(SINGLE, len(lists))):
+        one = lists.rows(slice(row, row + 1))
         values = Features(columns.names, columns.values[row : row + 1])
         begin = time.perf_counter()
         model.score(one, values)
@@ -139,7 +140,8 @@ def main() -> None:
         }
         study = Study.load(None, options)
         found = tuned(study, given.store / f"tune-{folder.name}", given.store)
-        made, _ = ordered(study, found, given.store)
+        made, sizes = ordered(study, found, given.store)
+        told.append(sizes)
         base = made["LambdaMART"]["values"]
         for name in NAMES:
             mean, low, high = interval(made[name]["values"])
@@ -152,7 +154,8 @@ def main() -> None:
                 f"{mean:.4f}",
                 f"{low:.4f} to {high:.4f}",
                 f"{mean / base.mean():.1%}",
-                f"{made[name]['fit_s']:.1f}",
+                f"{made[name]['cpu_s']:.1f}",
+                f"{made[name]['wall_s']:.1f}",
                 f"{one['seconds']:.0f}",
                 f"{made[name]['ms']:.2f}",
                 f"{made[name]['parameters']:,}",

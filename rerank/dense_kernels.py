@@ -5,21 +5,12 @@ A matrix product of a library sums in an order that depends on the number of row
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit
 
 
-@numba.njit(cache=True, nogil=True)
-def scale_rows(
-    values: NDArray[np.float32],
-    places: NDArray[np.int64],
-    columns: NDArray[np.int32],
-    knots: NDArray[np.float32],
-    heights: NDArray[np.float32],
-    gaps: NDArray[np.int32],
-    made: NDArray[np.float32],
-) -> None:
+@njit(cache=True, nogil=True)
+def scale_rows(values, places, columns, knots, heights, gaps, made):  # type: ignore[no-untyped-def]  # numba types it
     """Write the inputs of rows: heights between knots, 0 where a value is missing, and the indicators."""
     parts = heights.shape[1]
     last = np.zeros(len(columns), np.int64)
@@ -58,13 +49,8 @@ def scale_rows(
             made[row, len(columns) * parts + place] = np.float32(1) if missing else np.float32(0)
 
 
-@numba.njit(cache=True, nogil=True)
-def linear(
-    rows: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    made: NDArray[np.float32],
-) -> None:
+@njit(cache=True, nogil=True)
+def linear(rows, weight, offset, made):  # type: ignore[no-untyped-def]  # numba types it
     """Write rows @ weight + offset, every sum in the order of the inputs.
 
     Args:
@@ -81,13 +67,8 @@ def linear(
                 made[row, unit] += value * weight[place, unit]
 
 
-@numba.njit(cache=True, nogil=True)
-def normed(
-    rows: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    made: NDArray[np.float32],
-) -> None:
+@njit(cache=True, nogil=True)
+def normed(rows, scale, offset, made):  # type: ignore[no-untyped-def]  # numba types it
     """Write the layer norm of every row."""
     width = rows.shape[1]
     for row in range(rows.shape[0]):

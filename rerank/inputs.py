@@ -62,7 +62,8 @@ class Inputs:
     @property
     def width(self) -> int:
         """Inputs of the network."""
-        return self.heights.shape[0] * self.heights.shape[1] + len(self.gaps)
+        columns, parts, _ = self.heights.shape
+        return int(columns * parts + len(self.gaps))
 
     def of(self, values: Float32, places: NDArray[np.int64], columns: NDArray[np.int32]) -> Float32:
         """Return float32 [R, X] of the rows at ``places``.

@@ -28,7 +28,7 @@ BLOCK = 65_536
 class MLP(Recipe):
     """A network of residual blocks or cross layers over the columns, trained list-wise.
 
-    It reads what LambdaMART reads. Columns are scaled by what the training rows say (``inputs``); a missing value is
+    It reads what LambdaMART reads. Columns are scaled by what the training rows say (``scale``); a missing value is
     the mean, beside an indicator. The epoch is chosen on valid by ndcg@10. Trained by torch, scored without it.
 
     References:
@@ -56,7 +56,7 @@ class MLP(Recipe):
     """Units of every layer."""
     depth: int = Field(2, ge=0, le=64)
     """Layers between entry and head; 0: linear in the inputs, but for a norm."""
-    inputs: Scale = "both"
+    scale: Scale = "both"
     """How a column is scaled: by its quantiles, by a signed logarithm, or both side by side."""
     loss: Literal["softmax", "lambda"] = "softmax"
     """softmax: cross entropy of the list; lambda: pairs weighed by their ndcg difference."""
@@ -110,7 +110,7 @@ class MLP(Recipe):
                 "recall.size, give the label window more interactions, or use rerank.KeepOrder"
             )
         valid = valid_rows.columns(rows.names)
-        inputs = Inputs.fit(rows, self.inputs)
+        inputs = Inputs.fit(rows, self.scale)
         every = np.arange(len(rows.names), dtype=np.int32)
         weights, done = trained(
             self,

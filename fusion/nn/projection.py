@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from stagelens.pipeline.core import Bool, Float32, Float64, Interactions
+from stagelens.pipeline.nn.trainer import Schedule, Trainer
 from stagelens.pipeline.seeds import generator
 
 if TYPE_CHECKING:
@@ -30,15 +30,12 @@ class _Pool(torch.autograd.Function):  # type: ignore[misc]  # its base is untyp
         return None, torch.from_numpy(ctx.matrix.T.tocsr() @ gradients[0].numpy())
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums of matrix products depend on the number of threads; bytes must not."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _Map(torch.nn.Module):  # type: ignore[misc]  # its base is untyped in torch
+    """One matrix."""
+
+    def __init__(self, start: Float32) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.from_numpy(start))
 
 
 def trained(
@@ -65,18 +62,21 @@ def trained(
     item = matrix.indices
     share = np.bincount(item, minlength=matrix.shape[1]).clip(1) / len(item)
     log_share = np.log(share).astype(np.float32)
-    rng = generator(seed, "pairs")
-    with _one_thread():
-        weight = torch.from_numpy(start.astype(np.float32)).requires_grad_(True)
-        optimiser = torch.optim.Adam([weight], lr=recipe.learning_rate)
-        for _ in range(recipe.epochs):
-            order = rng.permutation(len(item))[: recipe.pairs]
-            for at in range(0, len(order), recipe.batch):
-                pairs = order[at : at + recipe.batch]
-                optimiser.zero_grad()
-                _loss(weight, rows, matrix, user[pairs], item[pairs], log_share).backward()
-                optimiser.step()
-    learned: Float32 = weight.detach().numpy()
+    model = _Map(start.astype(np.float32))
+
+    def loss(pairs: NDArray[np.int64], noise: Any) -> Any:
+        return _loss(model.weight, rows, matrix, user[pairs], item[pairs], log_share)
+
+    Trainer(
+        model=model,
+        optimiser=torch.optim.Adam(model.parameters(), lr=recipe.learning_rate),
+        loss=loss,
+        draw=lambda rng: rng.permutation(len(item))[: recipe.pairs],
+        schedule=Schedule(recipe.epochs, recipe.batch),
+        rng=generator(seed, "pairs"),
+        seed=seed,
+    ).run()
+    learned: Float32 = model.weight.detach().numpy()
     return learned
 
 
