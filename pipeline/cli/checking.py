@@ -133,7 +133,7 @@ def _print_faults(path: str, faults: list[Fault]) -> None:
 
     console = output()
     for fault in faults:
-        head = f" {fault.code} ({fault.count:,} {fault.unit})"
+        head = f" {fault.code} ({_counted(fault.count, fault.unit)})"
         console.print(Text.assemble((fault.severity, _STYLES[fault.severity]), head))
         console.print(Text(f"  {fault.where}: {fault.found}{_examples(fault)}."))
         console.print(Text(f"  Effect: {fault.effect}"))
@@ -147,6 +147,12 @@ def _print_faults(path: str, faults: list[Fault]) -> None:
     )
     verdict = "cannot be used as it is" if counts["error"] else "can be used"
     console.print(Text(f"{path}: {said or 'nothing to report'}; the data set {verdict}."))
+
+
+def _counted(count: int, unit: str) -> str:
+    if count == 1:
+        unit = f"{unit[:-3]}y" if unit.endswith("ies") else unit[:-1]
+    return f"{count:,} {unit}"
 
 
 def _examples(fault: Fault) -> str:
@@ -164,7 +170,9 @@ def _print_mended(path: str, done: list[Mended]) -> None:
     console.print(Text(f"{path}: mended {len(done)} {'fault' if len(done) == 1 else 'faults'}"))
     for entry in done:
         console.print(
-            Text.assemble(("mended", "green"), f" {entry.code} ({entry.count:,} {KINDS[entry.code].unit})")
+            Text.assemble(
+                ("mended", "green"), f" {entry.code} ({_counted(entry.count, KINDS[entry.code].unit)})"
+            )
         )
         console.print(Text(f"  {entry.where}: {entry.done}"))
     console.print(Text("What remains:"))

@@ -1,6 +1,7 @@
 """`--fix`: a mended copy loads as the same data set, without the codes that it mends, all of it or nothing."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -300,3 +301,15 @@ def test_the_words_on_the_screen(make_folder, capsys):
     assert main(["data", "check", "world:ecommerce", "--fix", str(folder.parent / "world")]) == 2
     assert "there is no folder to mend" in capsys.readouterr().err
     assert [path.name for path in target.iterdir()] == ["interactions.parquet"]
+
+
+def test_every_command_of_the_page_runs(make_folder, tmp_path, capsys, monkeypatch):
+    page = Path(__file__).parents[3] / "docs" / "faults.md"
+    lines = re.findall(r"^\$ simulate (.*)$", page.read_text(encoding="utf-8"), re.M)
+    assert len(lines) == 3
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    make_folder(interactions=repeats()).rename(tmp_path / "path" / "to" / "data")
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        assert main(line.split()) == 0
+        assert capsys.readouterr().out
