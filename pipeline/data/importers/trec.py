@@ -115,7 +115,7 @@ def _known(source: Path) -> dict[str, tuple[str, ...]]:
             raise DataError(
                 f"{source}: {names[0]} and {names[1]} may both be {window}. Name one with --set {window}=FILE."
             )
-    return {window: names or ("qrels",) for window, names in found.items()}
+    return {window: names or (f"qrels.{window}",) for window, names in found.items()}
 
 
 def _list_name(name: str) -> str:

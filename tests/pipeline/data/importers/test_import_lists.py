@@ -114,7 +114,10 @@ def test_items_with_features_and_without_events_stay(small, tmp_path, importing)
         ({"train__txt": b"0\n1\n"}, "holds no events"),
         ({"train__txt": b"0 " + b"1" * (17 << 20)}, "is longer than 16,777,216 bytes"),
         ({"test__txt__gz": gzip.compress(GOOD * 50)[:-9]}, "the gzip is truncated"),
-        ({"test__txt__gz": gzip.compress((b"0 1" + b" " * 1_000_000 + b"\n") * 80, 1)}, "bytes of gzip grew to more than"),
+        (
+            {"test__txt__gz": gzip.compress((b"0 1" + b" " * 1_000_000 + b"\n") * 80, 1)},
+            "bytes of gzip grew to more than",
+        ),
         ({"test__txt__gz": GOOD}, "not readable as gzip"),
         ({"item2imgfeat__txt": b"0 1 2\n1 1\n"}, "line 2: 1 numbers after lines of 2"),
         ({"item2imgfeat__txt": b"5 1 2\n7 1 x\n"}, "line 2: not all words are numbers"),
