@@ -10,13 +10,17 @@ from stagelens.pipeline.evaluate.significance import SIGNS
 from stagelens.pipeline.experiment.arms import Plan
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.native import threads
-from stagelens.pipeline.recipe import fingerprint
+from stagelens.pipeline.recipe import fingerprint, load
 from stagelens.pipeline.windows import resolve_refit
 
 ROW_TREES = 4.0e6
 """Training rows times trees that a core does in a second (LightGBM, 31 leaves, 30 columns)."""
 SCORED = 2.0e7
 """Candidates times trees that a core scores in a second."""
+ROW_EPOCHS = 1.0e5
+"""Training rows times epochs that a core does in a second (torch, two residual layers of 64 units, 28 columns)."""
+NETWORK_SCORED = 1.0e5
+"""Candidates that a core scores with such a network in a second."""
 LISTS = 2.0e3
 """Lists that a channel makes in a second on one core, small catalogues."""
 FEATURES = 5.0e5
@@ -86,15 +90,24 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
             and bool(vars(arm.system.rerank).get("features"))
         ):
             fitted.add(fingerprint(arm.system, where))
-    trees = int(study.rerank.reranker.get("trees", 300))
+    row_s, score_s = _of_the_reranker(study)
     listed = min(size, (study.protocol.negatives or size) + 2)
     taught, windows = (work.taught, work.windows) if fitted else (0, 0)
     lists = (taught + work.valid + work.test) * len(parts) / LISTS
-    training = len(fitted) * taught * listed * trees * STOPPED / ROW_TREES
+    training = len(fitted) * taught * listed * row_s
     features = len(unions) * (taught + work.test) * size / FEATURES if fitted else 0.0
-    scoring = len(fitted) * work.test * size * trees * STOPPED / SCORED
+    scoring = len(fitted) * work.test * size * score_s
     merging = len(unions) * work.valid * 40 * 5e-6
     fits = (windows + 2) * len(parts) * 0.02 * dataset.n_items / 1000
     alone = len(plan.arms) * ARM + work.judged * len(plan.comparisons) * JUDGED
     each = lists + training + features + scoring + merging + fits
     return (len(study.seeds) * each + alone) / cores + START
+
+
+def _of_the_reranker(study: Study) -> tuple[float, float]:
+    """Return a core's seconds to train with one row and to score one candidate."""
+    epochs = vars(load(study.rerank.reranker, where="rerank.reranker")).get("epochs")
+    if epochs is not None:  # a network
+        return float(epochs) / ROW_EPOCHS, 1 / NETWORK_SCORED
+    trees = int(study.rerank.reranker.get("trees", 300)) * STOPPED
+    return trees / ROW_TREES, trees / SCORED
