@@ -78,11 +78,14 @@ def read_row_ids(path: Path, findings: Findings) -> NDArray[Any] | None:
     """Return the item id of every feature row from ``NAME.ids.npy`` or a table with ``item_id``."""
     if path.suffix == ".npy":
         array = open_array(path, findings, of_ids=True)
-        return (
-            None
-            if array is None
-            else np.asarray(array if array.dtype.kind == "U" else array.astype(np.int64))
-        )
+        if array is None or array.dtype.kind != "U":
+            return None if array is None else np.asarray(array.astype(np.int64))
+        points = np.ascontiguousarray(array).view(array.dtype.str[0] + "u4")
+        if ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any():
+            remedy = "Allowed: integers or text [R], saved with numpy.save(path, array, allow_pickle=False)."
+            findings.add("unreadable-array", str(path), "holds text that is no Unicode", remedy=remedy)
+            return None
+        return np.asarray(array)
     table = read_table(path, None, findings)
     if table is None:
         return None

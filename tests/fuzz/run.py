@@ -4,9 +4,9 @@
     python tests/fuzz/run.py --replay FILE --parser NAME
 
 Each parser gets a process and ``--seconds`` of processor time of its own. Whatever is neither read nor refused with a
-``ConfigError`` or ``DataError`` is a crash; an input that takes longer than ``--timeout`` seconds is a hang; one
-that takes more memory than ``--memory`` is a crash as well. Inputs that failed, and the corpus that was found, stay
-in ``--work``.
+``ConfigError`` or ``DataError`` is a crash; an input that takes more than ``--timeout`` processor seconds is a hang;
+one that takes more memory than ``--memory`` is a crash as well. One input of every kind of fault, and the
+corpus that was found, stay in ``--work``.
 Needs atheris, which runs on Linux and macOS: pip install atheris. Exit status 1 where anything failed.
 """
 
@@ -15,6 +15,7 @@ Needs atheris, which runs on Linux and macOS: pip install atheris. Exit status 1
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -31,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harnesses import PARSERS, harnesses
 from inputs import TOKENS
 
+WALL = 30
+"""An input that does not end is given up after this many times ``--timeout`` by the clock; the machine may be busy."""
 INSTALL = "atheris is needed here and not installed. Install it with: pip install atheris"
 
 
@@ -55,20 +58,43 @@ def fuzz_one(name: str, seconds: float, work: Path, timeout: int, memory: int) -
 
     atheris.instrument_imports(include=["stagelens"], exclude=compiled()).__enter__()
     harness = harnesses()[name]
-    corpus, ends = work / name, Counter[str]()
+    corpus, current, ends = work / name, work / f"{name}.current", Counter[str]()
     corpus.mkdir(parents=True, exist_ok=True)
     for at, seed in enumerate(harness.seeds()):
         (corpus / f"seed-{at}").write_bytes(seed)
     with tempfile.TemporaryDirectory(prefix=f"fuzz-{name}-") as temporary:
         folder, started = Path(temporary) / "data", time.process_time()
 
-        def once(data: bytes) -> None:
-            if (spent := time.process_time() - started) > seconds:
-                print(f"STATS {json.dumps({'cpu_s': spent, 'ends': ends})}", flush=True)
-                os._exit(0)
-            ends[harness.read(data, folder)] += 1
+        faults: dict[str, str] = {}
 
-        words = [sys.argv[0], f"-timeout={timeout}", f"-rss_limit_mb={memory}", "-max_len=200000", "-seed=1"]
+        def once(data: bytes) -> None:
+            before = time.process_time()
+            if before - started > seconds:
+                told = {"cpu_s": before - started, "ends": ends, "faults": faults}
+                print(f"STATS {json.dumps(told)}", flush=True)
+                os._exit(0)
+            current.write_bytes(data)  # what a signal or an endless loop leaves behind
+            try:
+                ends[harness.read(data, folder)] += 1
+                fault = "hang" if time.process_time() - before > timeout else ""
+            except Exception as error:
+                ends["crash"] += 1
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                fault = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+                if fault not in faults:
+                    traceback.print_exc()
+            if fault and fault not in faults:
+                kept = work / f"{name}-{hashlib.sha256(fault.encode()).hexdigest()[:8]}.bin"
+                kept.write_bytes(data)
+                faults[fault] = kept.name
+
+        words = [
+            sys.argv[0],
+            f"-timeout={WALL * timeout}",
+            f"-rss_limit_mb={memory}",
+            "-max_len=200000",
+            "-seed=1",
+        ]
         words += [f"-dict={_dictionary(work / 'tokens.dict')}"]
         words += [f"-artifact_prefix={work}/{name}-", "-print_final_stats=1", "-len_control=0", str(corpus)]
         atheris.Setup(words, once)
@@ -86,7 +112,6 @@ def fuzzed(name: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Fuzz one parser in a process of its own; return what came of it."""
     words = [sys.executable, __file__, "--one", "--parser", name, "--work", str(work)]
     words += ["--seconds", str(given.seconds), "--timeout", str(given.timeout), "--memory", str(given.memory)]
-    before = set(work.glob(f"{name}-*"))
     log = work / f"{name}.log"
     with log.open("wb") as stream:
         done = subprocess.run(words, check=False, stdout=stream, stderr=subprocess.STDOUT)
@@ -98,7 +123,6 @@ def fuzzed(name: str, given: argparse.Namespace, work: Path) -> dict[str, Any]:
     return {
         "status": done.returncode,
         "coverage": covered[-1].split("cov: ")[1].split()[0] if covered else "-",
-        "failed": sorted(set(work.glob(f"{name}-*")) - before),
         "log": log,
         **stats,
     }
@@ -123,7 +147,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="Processor seconds a parser.")
     parser.add_argument("--parser", nargs="+", choices=sorted(PARSERS), default=list(PARSERS))
     parser.add_argument("--work", type=Path, help="Folder of corpus and failures; default: a new one.")
-    parser.add_argument("--timeout", type=int, default=20, help="Seconds an input.")
+    parser.add_argument("--timeout", type=int, default=20, help="Processor seconds an input.")
     parser.add_argument("--memory", type=int, default=2048, help="MiB of memory.")
     parser.add_argument("--replay", type=Path, help="Run one input.")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -147,9 +171,9 @@ def main() -> int:
         found = fuzzed(name, given, work)
         ends = Counter(found["ends"])
         total, refused = ends.total(), ends["DataError"] + ends["ConfigError"]
-        bad = ", ".join(path.name for path in found["failed"])
-        if not bad and (found["status"] or not total):
-            bad = f"status {found['status']}, see {found['log']}"
+        bad = "; ".join(f"{fault} ({file})" for fault, file in found["faults"].items())
+        if found["status"] or not total:
+            bad = f"ended with status {found['status']} at {name}.current, see {found['log']}"
         rate = total / max(found["cpu_s"], 1e-9)
         print(
             f"{name:<10} {found['cpu_s']:>6.0f} {total:>9,} {rate:>8,.0f} {ends['read']:>8,} {refused:>9,} "
