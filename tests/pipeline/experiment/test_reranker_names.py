@@ -3,8 +3,11 @@ from __future__ import annotations
 import pytest
 
 from stagelens.pipeline.errors import ConfigError
+from stagelens.pipeline.experiment.fitting import rerank_of
+from stagelens.pipeline.experiment.kinds import KINDS
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.reranker_names import named_reranker
+from stagelens.pipeline.recipe import dump
 
 
 @pytest.mark.parametrize("word", ["mlp", "MLP", "rerank.MLP"])
@@ -48,3 +51,23 @@ def test_the_device_of_the_study_reaches_a_network_that_names_none():
     own = '{use="rerank.MLP", device="cuda"}'
     assert Study.load(None, {"rerank.reranker": own, "device": "cpu"}).reranker["device"] == "cuda"
     assert "device" not in Study.load(None, {"device": "cpu"}).reranker
+
+
+@pytest.mark.parametrize("kind", ["stages", "attribute", "compare", "knockouts", "sparsity"])
+def test_every_study_reranks_with_it_and_keeps_the_feature_groups(kind, make_study, tiny):
+    options = {"kind": kind, "stage": "both", "modalities": ["text"]}
+
+    def groups(word):
+        plan = KINDS[kind].plan(make_study(**options, **{"rerank.reranker": word}), tiny)
+        found = {}
+        for arm in plan.arms:
+            rerank = rerank_of(arm)
+            for one in () if rerank is None else (*getattr(rerank, "members", ()), rerank):
+                if one.label in ("MLP", "LambdaMART"):
+                    found.setdefault(one.label, []).append([dump(group) for group in one.features])
+        return found
+
+    networks, trees = groups("mlp"), groups("lambdamart")
+    assert networks.keys() == {"MLP"}
+    assert trees.keys() == {"LambdaMART"}
+    assert networks["MLP"] == trees["LambdaMART"] != []
