@@ -253,7 +253,11 @@ MICROLENS = (
 )
 TREC = (
     Layout(
-        {"test.qrels": lines("u1 0 i1 1", "u1 0 i2 0", "u2 0 i1 1"), "bm25.run": lines("u1 Q0 i1 1 2.5 bm25")}
+        {
+            "train.qrels": lines("u1 0 i1 1", "u1 0 i2 0", "u2 0 i1 1"),
+            "bm25.run": lines("u1 Q0 i1 1 2.5 bm25"),
+            "test.qrels": lines("u2 0 i2 1"),
+        }
     ),
 )
 
