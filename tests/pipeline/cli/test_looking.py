@@ -143,7 +143,7 @@ def test_check_says_what_is_broken_and_ends_with_status_3(
     assert "user_id" in text
     assert "cannot be used" in text
     faults = json.loads(answer(capsys, "data", "check", str(tmp_path), "--json", status=3))
-    assert faults[0]["severity"] == "error"
+    assert faults["faults"][0]["severity"] == "error"
 
 
 def test_a_world_can_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
