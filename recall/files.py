@@ -5,6 +5,7 @@ Import this module inside functions only: it loads pandas.
 
 from __future__ import annotations
 
+import csv
 import warnings
 import zlib
 from functools import lru_cache
@@ -20,6 +21,10 @@ from stagelens.pipeline.errors import DataError
 
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, pd.errors.ParserWarning)
 """What reading a broken table may raise."""
+IDS = ("user_id", "item_id")
+_AS_TEXT: Any = {"dtype": dict.fromkeys(IDS, str), "keep_default_na": False, "na_values": [""]}
+"""``NA`` is an id like any other."""
+_CANONICAL = "0|-?[1-9][0-9]{0,17}"
 LISTS = "a parquet or csv file with user_id, item_id and score or rank, or a TREC run (.trec, .run, .txt)"
 
 
@@ -73,16 +78,31 @@ def _frame(found: Path, ending: str) -> pd.DataFrame:
     if ending.endswith(".parquet"):
         return pd.read_parquet(found)
     if ending.endswith((".csv", ".csv.gz")):
-        return pd.read_csv(found)
+        return _with_ids(pd.read_csv(found, **_AS_TEXT))
     if ending.endswith((".trec", ".run", ".txt", ".trec.gz", ".run.gz")):
         names = ["user_id", "q0", "item_id", "rank", "score", "tag"]
-        frame = pd.read_csv(found, sep=r"\s+", header=None, names=names, index_col=False)
+        read: Any = {
+            "sep": r"\s+",
+            "header": None,
+            "names": names,
+            "index_col": False,
+            "quoting": csv.QUOTE_NONE,
+        }
+        frame = _with_ids(pd.read_csv(found, **read, **_AS_TEXT))
         return frame.drop(columns="rank")  # as trec_eval does: the score decides
     raise DataError(f"{found}: unknown ending {found.suffix!r}. Expected {LISTS}.")
 
 
+def _with_ids(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the same with ids that are integers throughout as such; ``007`` is text."""
+    for column in IDS:
+        if column in frame and frame[column].str.fullmatch(_CANONICAL).all():
+            frame[column] = frame[column].astype(np.int64)
+    return frame
+
+
 def _scored(path: str, frame: pd.DataFrame) -> pd.DataFrame:
-    for column in ("user_id", "item_id"):
+    for column in IDS:
         if column not in frame:
             raise DataError(
                 f"{path}: no column {column!r}; found {', '.join(map(str, frame.columns))}. Rename it."

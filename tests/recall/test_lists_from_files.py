@@ -167,3 +167,23 @@ def test_broken_vector_files_are_named(tmp_path: Path, data: TrainingData) -> No
     for recipe, said in cases:
         with pytest.raises(DataError, match=said):
             recipe.fit(data, seed=0)
+
+
+@pytest.mark.parametrize("ending", ["csv", "trec"])
+def test_ids_that_look_like_numbers_or_gaps_stay_what_they_are(tmp_path: Path, ending: str) -> None:
+    users, items = np.array(["007", "NA", "x"]), np.array(["01", "1", '"q'])
+    window = Interactions.of([0, 1, 2], [0, 1, 2], n_users=3, n_items=3)
+    known = TrainingData(window, users=users, items=items)
+    rows = [("007", "1", 0.9), ("7", "01", 0.8), ("NA", "01", 0.7)]
+    path = tmp_path / f"run.{ending}"
+    if ending == "csv":
+        path.write_text("user_id,item_id,score\n" + "".join(f"{u},{i},{s}\n" for u, i, s in rows))
+    else:
+        rows.append(("x", '"q', 0.6))
+        path.write_text("".join(f"{u} Q0 {i} 1 {s} tag\n" for u, i, s in rows))
+    fitted = FromFile(path=str(path)).fit(known, seed=0)
+    nothing = window.where(np.zeros(3, bool))
+    found = fitted.retrieve(Queries.of(np.arange(3), window, nothing, tie_order(0, 3)), 3)
+    last = [2] if ending == "trec" else []
+    assert [row[row >= 0].tolist() for row in found.item] == [[1], [0], last]
+    assert fitted.counts["unknown_users"] == 1

@@ -86,7 +86,7 @@ def test_more_neighbours_than_items_are_refused(recipe: Any) -> None:
 
 
 def test_rp3beta_agrees_with_irspack() -> None:
-    """Every entry of the walk, its diagonal aside; irspack raises entries and not probabilities to alpha, so alpha is 1."""
+    """Every entry of the walk but the diagonal; alpha is 1, because irspack raises entries and not probabilities."""
     rp3 = pytest.importorskip("irspack.recommenders.rp3", reason="irspack is not installed")
     window = walked_window(4)
     matrix = window.matrix().astype(np.float64)
