@@ -34,7 +34,7 @@ UNFOLDS = 200
 """And how many times the bytes of their file beyond that; real tables stay far below."""
 LONGEST_HEADER = 1 << 20
 """Characters of the line that names the columns."""
-STEP = 1024
+STEP = 4096
 """Rows of a Parquet file unfolded together: few, because one cell may be large."""
 NULLS = ("", "nan", "NaN", "NA", "N/A", "null", "NULL", "None")
 """Texts of a CSV cell that mean: nothing here."""
