@@ -132,7 +132,12 @@ def _two_columns(pairs: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def _lists(value: Any, path: Path) -> Iterator[tuple[int, list[int]]]:
-    """Yield user and items of a dictionary, or of lists that start with the user."""
+    """Yield user and items of a dictionary, or of lists that start with the user.
+
+    Raises:
+        DataError: Something else; or more items than the file has bytes, which one list for many users makes.
+    """
+    left = path.stat().st_size
     if isinstance(value, dict):
         rows: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, list):
@@ -147,6 +152,12 @@ def _lists(value: Any, path: Path) -> Iterator[tuple[int, list[int]]]:
             raise DataError(
                 f"{path}: list {place:,} is not a user and integer items of 64 bits. Allowed: a dictionary "
                 "of lists by user, or lists that start with the user."
+            )
+        left -= len(items)
+        if left < 0:
+            raise DataError(
+                f"{path}: list {place:,} and those before it hold more items than the file has bytes. "
+                "Allowed: a list of its own for every user."
             )
         yield user, items
 

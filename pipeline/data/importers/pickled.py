@@ -108,15 +108,20 @@ def build(target: Any, state: Any) -> None:
 
 
 def finished(value: Any) -> Any:
-    """Return arrays for the notes that were taken of them, within a matrix too.
+    """Return arrays for the notes that were taken of them, within a matrix or a dictionary too.
 
     Raises:
         Refused: An array whose bytes do not fit its shape.
     """
     if isinstance(value, ArrayNote):
-        return _made(value)
+        made = _made(value)
+        if isinstance(made, list) and len(made) == 1 and isinstance(made[0], dict):
+            return [finished(made[0])]  # how numpy.save keeps a dictionary
+        return made
     if isinstance(value, tuple):
         return tuple(_made(part) if isinstance(part, ArrayNote) else part for part in value)
+    if isinstance(value, dict):
+        return {key: _made(part) if isinstance(part, ArrayNote) else part for key, part in value.items()}
     if isinstance(value, Sparse):
         value.state = {
             key: finished(part) for key, part in (value.state or {}).items() if not isinstance(part, Sparse)
@@ -145,7 +150,7 @@ def _made(note: ArrayNote) -> NDArray[Any] | list[Any]:
 
 
 def _fill(array: ArrayNote, shape: Any, dtype: Any, fortran: Any, data: Any) -> None:
-    axes = tuple(shape)
+    axes = shape if type(shape) is tuple else (None,)
     if len(axes) > 2 or not all(type(axis) is int and 0 <= axis < 2**63 for axis in axes):
         raise Refused(f"an array has {len(axes)} axes, or a length that is none")
     if not isinstance(dtype, ArrayType):
@@ -154,7 +159,9 @@ def _fill(array: ArrayNote, shape: Any, dtype: Any, fortran: Any, data: Any) -> 
 
 
 def _typed(given: tuple[Any, ...]) -> ArrayType:
-    code = str(given[0], "latin-1") if isinstance(given[0], memoryview) else str(given[0])
+    code = str(given[0], "latin-1") if isinstance(given[0], memoryview) else given[0]
+    if not isinstance(code, str):  # never written out: lists within lists grow without end
+        raise Refused("holds an array whose type is no text")
     if not _DTYPE.fullmatch(code):
         raise Refused(f"holds an array of type {code[:20]!r}")
     return ArrayType(code)
@@ -189,7 +196,9 @@ def _array(given: tuple[Any, ...]) -> ArrayNote:
 def _encoded(given: tuple[Any, ...]) -> bytes:
     text, encoding = given
     if encoding not in ("latin1", "latin-1"):
-        raise Refused(f"encodes text as {str(encoding)[:20]!r}")
+        raise Refused(
+            f"encodes text as {encoding[:20] if isinstance(encoding, str) else 'what is no name'!r}"
+        )
     return bytes(text, "latin-1")
 
 
@@ -200,7 +209,9 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "scalar": _scalar,
     "encode": _encoded,
     "remake": _remake,
-    "set": lambda given: list(given[0]) if isinstance(given[0], list) else [],
+    "set": lambda given: (
+        given[0] if isinstance(given[0], list) else []
+    ),  # no copy: a file may ask for thousands
     "csr": lambda _: Sparse("csr"),
     "csc": lambda _: Sparse("csc"),
     "coo": lambda _: Sparse("coo"),

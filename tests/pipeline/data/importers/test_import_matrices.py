@@ -215,6 +215,15 @@ def test_a_broken_folder_is_refused_and_leaves_nothing(files, said, small, refus
     assert said in " ".join(refused(3, "matrices", root).split())
 
 
+def test_arrays_by_user_are_read_and_one_list_for_many_users_is_refused(small, tmp_path, importing, refused):
+    root = small(train_mat={3: np.array([4, 5]), 7: np.array([1], np.int32)})
+    importing("matrices", root, tmp_path / "out")
+    assert load_dataset(str(tmp_path / "out")).items.tolist() == [1, 4, 5]
+    shared = list(range(5000))
+    (root / "train_mat").write_bytes(pickle.dumps({user: shared for user in range(5000)}))  # noqa: C420
+    assert "hold more items than the file has bytes" in refused(3, "matrices", root)
+
+
 def test_ids_as_large_as_64_bits_allow(small, tmp_path, importing):
     matrix = sp.coo_matrix((np.ones(2), ([2**40, 0], [2**40, 3])), shape=(2**41, 2**62))
     importing("matrices", small(trnMat__pkl=matrix), tmp_path / "out")

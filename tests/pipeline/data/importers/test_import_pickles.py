@@ -192,6 +192,54 @@ def test_a_strange_pickle_is_refused(data, said, tmp_path):
     assert said in str(caught.value)
 
 
+def _nested(depth: int) -> bytes:
+    """Lists that hold the list before them twice; the last is kept under ``depth``."""
+    inner = (b"0](h%bh%beq%b" % (bytes([k - 1]), bytes([k - 1]), bytes([k])) for k in range(1, depth + 1))
+    return b"\x80\x04]q\x00" + b"".join(inner) + b"0"
+
+
+OBJECTS = b"cnumpy\ndtype\nU\x02O8\x85Rq\x41cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"cnumpy\ndtype\nh\x40\x85R.", "type is no text"),
+        (b"c_codecs\nencode\nU\x01ah\x40\x86R.", "encodes text as 'what is no name'"),
+        (OBJECTS + b"\x85R(NU\x03abch\x41Nh\x40tb.", "1 axes"),
+    ],
+)  # fmt: skip
+def test_lists_within_lists_are_never_written_out(data, said, tmp_path):
+    """Written out, the 2^64 places of such a list would take for ever."""
+    with pytest.raises(DataError, match=said):
+        load(written(tmp_path / "m.pkl", _nested(64) + data))
+
+
+def test_sets_made_of_one_list_cost_nothing(tmp_path):
+    n, times = 50_000, 500
+    data = b"\x80\x04](" + b"K\x01" * n + b"eq\x000](" + b"c__builtin__\nset\nh\x00\x85R" * times + b"e."
+    path = written(tmp_path / "m.pkl", data)
+    tracemalloc.start()
+    try:
+        made = load(path, steps=LIST_STEPS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [len(one) for one in made] == [n] * times
+    assert peak < 16 * n + 3_000_000  # copies would take 8 n each
+
+
+def test_dictionaries_of_arrays(tmp_path):
+    said = {3: np.array([4, 5], np.int32), 7: np.array([1])}
+    np.save(tmp_path / "d.npy", said, allow_pickle=True)
+    start = (tmp_path / "d.npy").read_bytes().index(b"\x80")
+    for made in (
+        load(written(tmp_path / "d.pkl", pickle.dumps(said)), steps=LIST_STEPS),
+        load(tmp_path / "d.npy", offset=start, steps=LIST_STEPS)[0],
+    ):
+        assert {user: items.tolist() for user, items in made.items()} == {3: [4, 5], 7: [1]}
+
+
 def _array(shape: bytes, code: bytes, data: bytes) -> bytes:
     head = b"\x80\x04cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tC\x01btR"
     kind = b"cnumpy\ndtype\n(X" + struct.pack("<i", len(code)) + code + b"\x89\x88tR"
