@@ -69,12 +69,14 @@ class Trec(Recipe):
             ),
             impressions=(
                 event_table(users, items, None)
-                for path in parts.values()
-                for users, items, _ in self._judged(path, chosen=False)
+                for users, items, _ in self._judged(parts["train"], chosen=False)
             ),
             files=(*parts.values(), *lists.values()),
             lists=lists,
-            notes=(f"Grades from {self.relevant} count as chosen, those below as shown and not chosen.",),
+            notes=(
+                f"Grades from {self.relevant} count as chosen, those below as shown and not chosen"
+                f"{'; of these only training judgements are read' if given else ''}.",
+            ),
         )
 
     def _judged(self, path: Path, *, chosen: bool) -> Iterator[tuple[list[str], list[str], list[int]]]:

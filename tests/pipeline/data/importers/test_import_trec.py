@@ -72,6 +72,15 @@ def test_low_grades_are_impressions(small, tmp_path, importing):
     assert (told["events"], told["impressions"]) == (1, [0, 2])
 
 
+def test_low_grades_of_the_test_are_no_impressions(small, tmp_path, importing):
+    root = small({"qrels.test": b"2 0 5 0\n2 0 7 1\n1 0 7 0\n", "qrels.valid": b"2 0 9 0\n"})
+    (root / "qrels").rename(root / "qrels.train")
+    told = importing("trec", root, tmp_path / "out")
+    assert (told["events"], told["impressions"]) == (3, [1, 0])
+    assert pd.read_parquet(tmp_path / "out" / "impressions.parquet").to_numpy().tolist() == [[1, 6]]
+    assert "only training judgements" in told["notes"][0]
+
+
 def test_text_ids_packed_files_and_other_names(small, tmp_path, importing):
     packed = gzip.compress(b"\xef\xbb\xbfq1\t0\tMARCO_7\t1\r\n\r\nq1\t0\t007\t1\r\n")
     root = small({"judged.txt.gz": packed, "ours.res": RUN, "theirs.trec.gz": gzip.compress(RUN)})
