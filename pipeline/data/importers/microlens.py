@@ -128,9 +128,12 @@ class MicroLens(Recipe):
         """Yield every item that has a title, counts, a tag or a row of features."""
         counts = dict(_counted(files.counts)) if files.counts else {}
         tags = dict(_rows_of(files.tags)) if files.tags else {}
-        rows = 0
+        others = {*counts, *tags}
         for path in files.vectors.values():
-            rows = max(rows, 0 if path.is_dir() else len(array(path)))
+            if path.is_dir():
+                others.update(item for item, _ in _singles(path))
+            else:
+                others.update(range(self.first_item, self.first_item + len(array(path))))
         seen: set[int] = set()
         block: list[tuple[int, str | None]] = []
         for item, title in _rows_of(files.titles) if files.titles else ():
@@ -139,8 +142,7 @@ class MicroLens(Recipe):
             if len(block) == _ROWS:
                 yield _item_table(block, files, counts, tags)
                 block = []
-        others = ({*counts, *tags} | set(range(self.first_item, self.first_item + rows))) - seen
-        block += [(item, None) for item in sorted(others)]
+        block += [(item, None) for item in sorted(others - seen)]
         for start in range(0, len(block), _ROWS):
             yield _item_table(block[start : start + _ROWS], files, counts, tags)
 

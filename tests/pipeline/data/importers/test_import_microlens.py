@@ -79,17 +79,18 @@ def test_all_files_of_a_set(small, tmp_path, importing):
         "S_title_en_text_features_BgeM3.npy": np.eye(4, dtype=np.float32),
         "audio_features/2.npy": np.float32([1, 2]),
         "audio_features/9.npy": np.float32([[3, 4]]),
+        "audio_features/11.npy": np.float32([5, 6]),
     }
     told = importing("microlens", small(files), tmp_path / "out")
-    assert (told["items"], told["files"]) == (6, 7)
+    assert (told["items"], told["files"]) == (7, 8)
     assert "counted after the events" in told["notes"][0]
     items = pd.read_parquet(tmp_path / "out" / "items.parquet").set_index("item_id")
-    assert items.index.tolist() == [2, 5, 3, 1, 4, 9]
+    assert items.index.tolist() == [2, 5, 3, 1, 4, 9, 11]
     assert items["title"].tolist()[:3] == ['Cats, and "dogs"', "A thing, with commas", "two\nlines"]
     assert items.loc[2, ["likes", "views", "category"]].tolist() == [7, 70, "pets"]
     data = load_dataset(str(tmp_path / "out"))
     np.testing.assert_array_equal(data.modalities["text"].values[0], [0, 1, 0, 0])  # row 1 is item 2
-    assert data.modalities["audio"].present.tolist() == [True, False, False, False, False, True]
+    assert data.modalities["audio"].present.tolist() == [True, *[False] * 4, True, True]
     assert data.clock == "real"
 
 
