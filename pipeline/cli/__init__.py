@@ -72,8 +72,6 @@ def _explained(error: Exception) -> int:
         complain(str(error))
         return EXIT_DATA
     if isinstance(error, OSError):
-        complain(
-            f"{error}. Check the path, its permissions and the free space; --out chooses another folder."
-        )
+        complain(f"{error}. Check the path, its permissions and the free space, or write to another folder.")
         return EXIT_IO
     raise error

@@ -23,11 +23,12 @@ EXAMPLES = (
     "  simulate data import mmrec data/baby baby --set 'features={audio=\"sound.npy\"}'"
 )
 
-_TERMINATED = 143  # 128 and SIGTERM, as shells say it
+FORMAT_HELP = "mmrec, recbole, matrices, lists, amazon, microlens or trec."
+_ENDING = ("SIGTERM", "SIGHUP")  # a request to end, and a terminal that is gone (not on Windows)
 
 
 def import_(
-    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="What the source is.", show_default=False)],
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help=FORMAT_HELP, show_default=False)],
     source: Annotated[
         Path, typer.Argument(metavar="SRC", help="Folder or file to read.", show_default=False)
     ],
@@ -143,17 +144,23 @@ def _ending_cleanly() -> Iterator[None]:
     """Let a request to end unwind the work, so that what is half written is removed."""
 
     def stop(number: int, frame: Any) -> None:
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(128 + number)  # as shells say it
 
+    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {
+            number: signal.signal(number, stop)
+            for number in numbers
+            if signal.getsignal(number) is not signal.SIG_IGN  # nohup
+        }
     except ValueError:  # not the main thread: whoever runs us handles signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _plain(landed: Landed) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from stagelens.pipeline.data.importers.rows import GROUP, Rows
 from stagelens.pipeline.data.importers.selection import Selection, core, first_of_pairs, positives
 from stagelens.pipeline.data.importers.spool import Spool, ids_of, spool_events
 from stagelens.pipeline.data.importers.vocabulary import Vocabulary
-from stagelens.pipeline.errors import ConfigError, DataError
+from stagelens.pipeline.data.write import all_or_nothing
+from stagelens.pipeline.errors import DataError
 from stagelens.pipeline.progress import Progress, Silent
 
 
@@ -90,14 +90,9 @@ def land(
         DataError: The source is broken, or nothing is left of it.
         OSError: The disk is full, or the like.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not an empty folder: give another one, or remove it first")
-    for name in reading.vectors:
-        check_name(name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.resolve().name}.partial-{uuid.uuid4().hex[:8]}"
-    partial.mkdir()
-    try:
+    with all_or_nothing(folder, "DEST") as partial:
+        for name in reading.vectors:
+            check_name(name)
         spool = partial / "spool"
         spool.mkdir()
         with _hearing(reading, progress or Silent()):
@@ -107,12 +102,6 @@ def land(
         said = origin_text(origin, _version(), hashes)
         (partial / "dataset.toml").write_text(said, encoding="utf-8")
         shutil.rmtree(spool)
-        if folder.exists():
-            folder.rmdir()
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return landed
 
 

@@ -188,7 +188,7 @@ def _written(path: Path, ids_are: str) -> Iterator[VectorBlock]:
     """Yield the vectors of a text file.
 
     Raises:
-        DataError: A line of another length, or a word that is no finite number.
+        DataError: A line of another length, or a word that is no number.
     """
     kind = object if ids_are == "text" else np.int64
     width = 0

@@ -38,7 +38,7 @@ class MMRec(Recipe):
 
     inter: str = ""
     """File of the interactions; empty: the only ``.inter`` file of the folder."""
-    separator: str = "\t"
+    separator: str = Field("\t", min_length=1)
     """Between the columns (``field_separator``)."""
     user: str = "userID"
     """Column of the user (``USER_ID_FIELD``)."""

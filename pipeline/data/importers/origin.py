@@ -75,6 +75,8 @@ def _toml(value: Any) -> str:
         return "{" + ", ".join(f"{_toml(str(key))} = {_toml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool):
         return json.dumps(value)
+    if isinstance(value, int | float):
+        return repr(value)  # TOML knows inf and nan as Python writes them
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from stagelens.pipeline.data.events import WINDOWS
 from stagelens.pipeline.data.importers.delimited import blocks, decimals, header, need, sequences, texts
@@ -48,9 +49,9 @@ class RecBole(Recipe):
     """Column of the time (``TIME_FIELD``); not needed."""
     value: str = "rating"
     """Column of the rating (``RATING_FIELD``); not needed."""
-    separator: str = "\t"
+    separator: str = Field("\t", min_length=1)
     """Between the columns (``field_separator``)."""
-    inner: str = " "
+    inner: str = Field(" ", min_length=1)
     """Between the parts of a sequence (``seq_separator``)."""
     vectors: tuple[str, ...] = ()
     """Endings of further files whose first column is the item, for instance ``itememb``."""

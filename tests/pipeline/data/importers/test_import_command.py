@@ -103,10 +103,13 @@ def test_a_full_disk_is_said_and_leaves_nothing(baby, tmp_path, limit):
     assert done.returncode == 5, done.stderr
     assert "File too large" in done.stderr
     assert "free space" in done.stderr
+    assert "--out" not in done.stderr  # import has no such option
     assert entries(tmp_path) == ["baby"]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_an_import_that_is_ended_leaves_nothing(baby, tmp_path, number, status):
     """The features are a file that grows to a gigabyte of zeros: enough time to be interrupted."""
     with (baby / "text_feat.npy").open("wb") as stream:
@@ -161,6 +164,24 @@ def test_a_folder_that_may_not_be_read_or_written_is_said(importing, capsys, nob
     assert "Permission denied" in said
     assert "permissions" in said
     assert entries(place) == ["baby"]
+
+
+def test_help_names_every_format(capsys):
+    from stagelens.pipeline.cli import main
+    from stagelens.pipeline.data.importers import FORMATS
+
+    assert main(["data", "import", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in FORMATS)
+
+
+def test_an_empty_separator_and_a_threshold_without_end(baby, tmp_path, importing, refused):
+    assert "at least 1 character" in refused(2, "mmrec", baby, "--set", "separator=")
+    text = (baby / "baby.inter").read_text().splitlines()
+    (baby / "baby.inter").write_text("\n".join([f"{text[0]}\trating", *(f"{line}\t1" for line in text[1:])]))
+    importing("mmrec", baby, tmp_path / "out", "--positive=-inf")
+    said = tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())
+    assert said["import"]["options"]["positive"] == -np.inf
 
 
 def test_every_command_of_the_guide_runs(tmp_path, run_page):
