@@ -166,7 +166,7 @@ def _warnings() -> tuple[Kind, ...]:
         Kind("float-ids", "warning", "ids", "ids written as decimals, like 12.0",
              "They are text: 12.0 is not item 12 of another file, so events and vectors may not meet.",
              "Write ids as integers (in pandas: a column with gaps became float; use Int64).",
-             "Where every id of the column is a whole number, .0 is taken off."),
+             "Where every id of the column is a whole number, .0 is taken off, unless another file must keep it."),
         Kind("spreadsheet-ids", "warning", "ids", "ids like 1.2E+11, as spreadsheets write long numbers",
              "Digits are lost: different users or items have become one.",
              "Export again from the source with the column as text."),

@@ -8,8 +8,9 @@ else is copied as it is. The old folder is only read.
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from stagelens.pipeline.data.events import read_events
 from stagelens.pipeline.data.faults import Findings
 from stagelens.pipeline.data.layout import Folder, open_folder
 from stagelens.pipeline.data.log import idle_repeats
-from stagelens.pipeline.data.tables import DECIMAL_ID, Table, read_table
+from stagelens.pipeline.data.tables import DECIMAL_ID, Table, is_text, read_table
 from stagelens.pipeline.data.vectors import BLOCK, non_finite_rows, open_array, read_row_ids
 from stagelens.pipeline.data.vocabulary import codes_in, read_side_table
 from stagelens.pipeline.data.write import all_or_nothing, write_array
@@ -79,8 +80,8 @@ def mend(path: str, target: Path, *, columns: Mapping[str, str] | None = None) -
         _copy(folder, partial, done)
         copied = open_folder(str(partial), columns, Findings(strict=False))
         assert copied is not None
-        for step in (_mend_ids, _mend_events):
-            step(copied, done)
+        _mend_ids(copied, folder.modalities, done)
+        _mend_events(copied, done)
         for name in folder.modalities:
             _mend_array(name, folder, copied, done)
         _mend_sides(copied, columns, done)
@@ -153,30 +154,55 @@ def _keep(table: Table, kept: Bool) -> None:
     _write(table, {name: values.filter(pa.array(kept)) for name, values in table.columns.items()})
 
 
-def _mend_ids(folder: Folder, done: list[Mended]) -> None:
-    """Take ``.0`` off ids where every id of the column is a whole number."""
+def _mend_ids(folder: Folder, modalities: Iterable[str], done: list[Mended]) -> None:
+    """Take ``.0`` off ids where every id of the column is a whole number, and no other file would lose them by it."""
     import pyarrow.compute as pc
 
-    for path in (folder.interactions, folder.items, folder.users, folder.impressions):
-        if path is None or path.suffix != ".csv":
-            continue
-        table = _whole(path)
+    paths = [path for path in (folder.interactions, folder.items, folder.users, folder.impressions) if path]
+    found = {path: _decimal_columns(path, folder) for path in paths}
+    keep = {ours for columns in found.values() for ours, whole in columns.values() if not whole}
+    if any(_decimal_row_ids(name, folder) for name in modalities):
+        keep.add("item_id")
+    for path, columns in found.items():
+        chosen = [name for name, (ours, _) in columns.items() if ours not in keep]
+        table = _whole(path) if chosen else None
         if table is None:
             continue
-        columns, count = dict(table.columns), 0
-        for ours in ("user_id", "item_id"):
-            name = folder.columns.get(ours, ours)
-            name = name if name in columns else ours
-            if name not in columns:
-                continue
-            values = columns[name]
-            decimal = pc.match_substring_regex(values, DECIMAL_ID)
-            if pc.any(decimal).as_py() and pc.all(pc.match_substring_regex(values, _WHOLE_ID)).as_py():
-                count += len(pc.unique(values.filter(decimal)))
-                columns[name] = pc.replace_substring_regex(values, r"\.0+$", "")
-        if count:
-            _write(table, columns)
-            done.append(_said("float-ids", path.name, count))
+        mended, count = dict(table.columns), 0
+        for name in chosen:
+            values = mended[name]
+            count += len(pc.unique(values.filter(pc.match_substring_regex(values, DECIMAL_ID))))
+            mended[name] = pc.replace_substring_regex(values, r"\.0+$", "")
+        _write(table, mended)
+        done.append(_said("float-ids", path.name, count))
+
+
+def _decimal_columns(path: Path, folder: Folder) -> dict[str, tuple[str, bool]]:
+    """Return the columns of ids that hold decimals: ours, and whether ``.0`` can be taken off all of its ids."""
+    import pyarrow.compute as pc
+
+    table = _whole(path)
+    if table is None:
+        return {}
+    found = {}
+    for ours in ("user_id", "item_id"):
+        name = folder.columns.get(ours, ours)
+        name = name if name in table.columns else ours
+        values = table.columns.get(name)
+        if values is not None and is_text(values):
+            if pc.any(pc.match_substring_regex(values, DECIMAL_ID)).as_py():
+                whole = table.is_text and pc.all(pc.match_substring_regex(values, _WHOLE_ID)).as_py()
+                found[name] = (ours, bool(whole))
+    return found
+
+
+def _decimal_row_ids(name: str, folder: Folder) -> bool:
+    """Say whether the ids of an array's rows are text with decimals; these files stay as they are."""
+    path = _ids_file(name, folder)
+    ids = None if path is None else read_row_ids(path, Findings(strict=False))
+    return (
+        ids is not None and ids.dtype.kind == "U" and any(re.match(DECIMAL_ID, text) for text in ids.tolist())
+    )
 
 
 def _mend_events(folder: Folder, done: list[Mended]) -> None:

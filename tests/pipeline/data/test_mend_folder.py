@@ -159,6 +159,19 @@ def test_decimal_ids_beside_names_stay(make_folder):
     assert "float-ids" in codes(folder.parent / "mended")
 
 
+@pytest.mark.parametrize("other", ["row ids", "parquet", "names"])
+def test_decimal_ids_that_another_file_keeps_stay(make_folder, other):
+    """Taking .0 off one of them would part events from items, or items from their vectors."""
+    log, decimals = frame(), [f"{item}.0" for item in range(30)]
+    text = log.assign(item_id=log.item_id.astype(float)).to_csv(index=False)
+    table = "item_id\n" + "\n".join(decimals) + "\n" + ("gift\n" if other == "names" else "")
+    items = {"item_id": decimals} if other == "parquet" else table
+    rows = {"text__ids": np.array(decimals)} if other != "parquet" else {}
+    folder = make_folder(interactions=text, items=items, text=vectors(), **rows)
+    assert mend(str(folder), folder.parent / "mended") == []
+    same(load_dataset(str(folder)), load_dataset(str(folder.parent / "mended")))
+
+
 def test_equal_rows_of_an_item_become_one_and_different_rows_stay(make_folder):
     ids = np.r_[np.arange(30), 4]
     folder = make_folder(interactions=frame(), text=TWICE, text__ids=ids)
