@@ -165,5 +165,6 @@ def sequences(block: Block, column: str, separator: str) -> tuple[np.ndarray, np
                 "leave out a column that holds none."
             )
         if cell:
-            values[row] = [decimal(part, partial(block.where, row, column)) for part in cell]
+            with np.errstate(over="ignore"):  # infinite as float32, which the check of the data reports
+                values[row] = [decimal(part, partial(block.where, row, column)) for part in cell]
     return values, filled

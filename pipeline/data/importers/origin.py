@@ -79,4 +79,5 @@ def _toml(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, int | float):
         return repr(value)  # TOML knows inf and nan as Python writes them
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    text = str(value).encode("utf-8", "replace").decode()  # a name in a file system may be no Unicode
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -184,6 +184,12 @@ def test_an_empty_separator_and_a_threshold_without_end(baby, tmp_path, importin
     assert said["import"]["options"]["positive"] == -np.inf
 
 
+def test_a_folder_whose_name_is_no_unicode(baby, tmp_path, importing):
+    odd = baby.rename(os.fsdecode(os.fsencode(baby.parent) + b"/b\xffby"))
+    importing("mmrec", odd, tmp_path / "out")
+    assert tomllib.loads((tmp_path / "out" / "dataset.toml").read_text())["source"] == "b?by"
+
+
 def test_every_command_of_the_guide_runs(tmp_path, run_page):
     root = write_mmrec(tmp_path / "baby")
     text = (root / "baby.inter").read_text().splitlines()
