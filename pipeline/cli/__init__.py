@@ -65,7 +65,7 @@ def _explained(error: Exception) -> int:
     if isinstance(error, MissingExtra):
         complain(str(error))
         return EXIT_EXTRA
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | FloatingPointError):  # a training whose options lead beyond numbers
         complain(str(error))
         return EXIT_CONFIG
     if isinstance(error, DataError):

@@ -71,3 +71,16 @@ def test_every_study_reranks_with_it_and_keeps_the_feature_groups(kind, make_stu
     assert networks.keys() == {"MLP"}
     assert trees.keys() == {"LambdaMART"}
     assert networks["MLP"] == trees["LambdaMART"] != []
+
+
+def test_a_training_that_leads_beyond_numbers_is_said_in_a_line(monkeypatch, capsys):
+    from stagelens.pipeline import cli
+
+    def diverges(words):
+        raise FloatingPointError("training MLP: the loss of epoch 1 is nan; lower learning_rate")
+
+    monkeypatch.setattr(cli, "_run", diverges)
+    assert cli.main(["run"]) == 2
+    said = capsys.readouterr().err
+    assert "lower learning_rate" in said
+    assert "Traceback" not in said
