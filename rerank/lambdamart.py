@@ -17,6 +17,7 @@ from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import derive
 from stagelens.pipeline.space import Real, Space, Whole
 from stagelens.rerank.forest import Forest
+from stagelens.rerank.inputs import trained_columns
 
 OBJECTIVES = {"lambdarank": "lambdarank", "xendcg": "rank_xendcg", "binary": "binary"}
 
@@ -176,16 +177,7 @@ class FittedLambdaMART:
         Raises:
             ValueError: A column of the training is absent, or the shapes differ.
         """
-        if features.values.shape[:2] != candidates.item.shape:
-            raise ValueError(f"features {features.values.shape}, candidates {candidates.item.shape}")
-        place = {name: column for column, name in enumerate(features.names)}
-        lacking = [name for name in self.names if name not in place]
-        if lacking:
-            raise ValueError(
-                f"trained with {len(self.names)} columns, of which {lacking} are absent; the feature groups "
-                "probably changed after training"
-            )
-        columns = np.array([place[name] for name in self.names], dtype=np.int32)
+        columns = trained_columns(self.names, candidates, features)
         found = np.flatnonzero(candidates.found)
         score = np.full(candidates.item.size, np.nan, np.float32)
         score[found] = self.forest.predict(features.values.reshape(-1, len(features.names)), found, columns)

@@ -17,7 +17,7 @@ from stagelens.pipeline.recipe import Recipe, Role, fingerprint, recipe
 from stagelens.pipeline.seeds import derive
 from stagelens.pipeline.space import Choice, Real, Space, Whole
 from stagelens.pipeline.unfinished import unfinished_here
-from stagelens.rerank.inputs import Inputs, Scale
+from stagelens.rerank.inputs import Inputs, Scale, trained_columns
 from stagelens.rerank.network import Network
 
 BLOCK = 65_536
@@ -189,16 +189,7 @@ class FittedMLP:
         Raises:
             ValueError: A column of the training is absent, or the shapes differ.
         """
-        if features.values.shape[:2] != candidates.item.shape:
-            raise ValueError(f"features {features.values.shape}, candidates {candidates.item.shape}")
-        place = {name: column for column, name in enumerate(features.names)}
-        lacking = [name for name in self.names if name not in place]
-        if lacking:
-            raise ValueError(
-                f"trained with {len(self.names)} columns, of which {lacking} are absent; the feature groups "
-                "probably changed after training"
-            )
-        columns = np.array([place[name] for name in self.names], dtype=np.int32)
+        columns = trained_columns(self.names, candidates, features)
         values = features.values.reshape(-1, len(features.names))
         found = np.flatnonzero(candidates.found)
         score = np.full(candidates.item.size, np.nan, np.float32)
