@@ -94,6 +94,10 @@ class Amazon(Recipe):
             reviews = [inside(source, name) for name in self.reviews]
         else:
             reviews = [path for path in lines if path not in metadata]
+        reviews, metadata, images = (
+            [inside(source, str(path.relative_to(source))) for path in paths]
+            for paths in (reviews, metadata, images)
+        )
         if not reviews:
             there = ", ".join(path.name for path in entries[:12]) or "nothing"
             raise DataError(

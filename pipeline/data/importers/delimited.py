@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from stagelens.pipeline.errors import DataError, nearest
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_DIGITS = re.compile(r"([+-]?[0-9]{1,19})(?:\.0*)?", re.ASCII)
 _DECIMAL = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
@@ -145,6 +148,49 @@ def decimals(block: Block, column: str, *, empty: bool = False) -> pa.Array:
         for row, cell in enumerate(cells)
     ]
     return pa.array(values, pa.float64())
+
+
+def times(block: Block, column: str) -> pa.Array:
+    """Return a column as int64 where all cells are whole numbers, else as float64.
+
+    Nanoseconds since 1970 have more digits than float64.
+
+    Raises:
+        DataError: A cell is no finite number.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column_texts = pa.array(block.columns[column], pa.large_string())
+    if pc.all(pc.match_substring_regex(column_texts, "^-?[0-9]{1,19}$")).as_py():
+        with contextlib.suppress(pa.ArrowInvalid):  # beyond 64 bits
+            return column_texts.cast(pa.int64())
+    numbers = decimals(block, column)
+    wholes: list[int] = []
+    for cell in block.columns[column]:
+        whole = _whole(cell)
+        if whole is None:
+            return numbers
+        wholes.append(whole)
+    return pa.array(wholes, pa.int64())
+
+
+def _whole(cell: str) -> int | None:
+    """Return the integer that a number is: of 64 bits if written in digits, else one that float64 holds exactly."""
+    digits = _DIGITS.fullmatch(cell)
+    if digits is not None and -(2**63) <= int(digits[1]) < 2**63:
+        return int(digits[1])
+    value = float(cell)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else None
+
+
+def numeric(block: Block, column: str) -> bool:
+    """Say whether all cells of a column that are not empty are written as numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = pa.array([cell for cell in block.columns[column] if cell], pa.large_string())
+    return bool(pc.all(pc.match_substring_regex(cells, _DECIMAL), min_count=0).as_py())
 
 
 def sequences(block: Block, column: str, separator: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -198,8 +199,9 @@ def inside(root: Path, name: str) -> Path:
     plain = bool(name.strip()) and "\0" not in name and ".." not in parts
     if plain and not name.startswith(("/", "\\", "~")) and not PureWindowsPath(name).drive:
         path = root / name
-        if path.resolve().is_relative_to(root.resolve()):
-            return path
+        with contextlib.suppress(OSError, RuntimeError):  # a link to itself
+            if path.resolve().is_relative_to(root.resolve()):
+                return path
     raise DataError(f"{root}: names {name!r}, which leaves this folder. Allowed: a file inside of it.")
 
 

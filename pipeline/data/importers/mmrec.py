@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from stagelens.pipeline.data.events import WINDOWS
-from stagelens.pipeline.data.importers.delimited import Block, blocks, decimals, header, integers, need
+from stagelens.pipeline.data.importers.delimited import (
+    Block,
+    blocks,
+    decimals,
+    header,
+    integers,
+    need,
+    times,
+)
 from stagelens.pipeline.data.importers.files import array, folder, inside, number, text_lines, vector_blocks
 from stagelens.pipeline.data.importers.reading import Reading, VectorBlock
 from stagelens.pipeline.errors import ConfigError, DataError
@@ -69,7 +77,7 @@ class MMRec(Recipe):
         need(path, names, [self.item], "item")
         arrays = {name: array(file) for name, file in self._arrays(root).items()}
         rows = _rows(arrays, root)
-        missed = root / MISSED if self.filled_is_absent and "image" in arrays else None
+        missed = inside(root, MISSED) if self.filled_is_absent and "image" in arrays else None
         absent = _missed(missed) if missed and missed.is_file() else np.empty(0, dtype=np.int64)
         if len(absent) and not (0 <= absent.min() and absent.max() < rows):
             raise DataError(
@@ -102,11 +110,11 @@ class MMRec(Recipe):
             raise DataError(
                 f"{root}: one .inter file is needed; found {names}. Name it: --set inter=NAME.inter"
             )
-        return found[0]
+        return inside(root, found[0].name)
 
     def _arrays(self, root: Path) -> dict[str, Path]:
-        found = {path.name.removesuffix(_ENDING): path for path in sorted(root.glob(f"*{_ENDING}"))}
-        return found | {name: inside(root, file) for name, file in self.features.items()}
+        found = {path.name.removesuffix(_ENDING): path.name for path in sorted(root.glob(f"*{_ENDING}"))}
+        return {name: inside(root, file) for name, file in (found | self.features).items()}
 
     def _events(self, path: Path, names: list[str], rows: int) -> Iterator[pa.Table]:
         optional = [name for name in (self.time, self.value, self.label) if name in names]
@@ -125,7 +133,7 @@ class MMRec(Recipe):
                 f"{block.where(row, self.item)}: item {items[row]}. Allowed: 0 to {rows - 1}, the rows of the features."
             )
         if self.time in block.columns:
-            columns["timestamp"] = decimals(block, self.time)
+            columns["timestamp"] = times(block, self.time)
         if self.label in block.columns:
             columns["split"] = _windows(block, self.label)
         if self.value in block.columns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -11,8 +11,17 @@ import numpy as np
 from pydantic import Field
 
 from stagelens.pipeline.data.events import WINDOWS
-from stagelens.pipeline.data.importers.delimited import blocks, decimals, header, need, sequences, texts
-from stagelens.pipeline.data.importers.files import folder, regular
+from stagelens.pipeline.data.importers.delimited import (
+    blocks,
+    decimals,
+    header,
+    need,
+    numeric,
+    sequences,
+    texts,
+    times,
+)
+from stagelens.pipeline.data.importers.files import folder, inside, regular
 from stagelens.pipeline.data.importers.reading import Reading, VectorBlock
 from stagelens.pipeline.errors import ConfigError, DataError
 from stagelens.pipeline.recipe import Recipe, Role, recipe
@@ -56,7 +65,7 @@ class RecBole(Recipe):
     vectors: tuple[str, ...] = ()
     """Endings of further files whose first column is the item, for instance ``itememb``."""
     skip: tuple[str, ...] = ()
-    """Columns of items and users to leave out, for instance number lists that are no vectors."""
+    """Columns to leave out, for instance number lists that are no vectors."""
 
     def read(self, source: Path) -> Reading:
         """Look a folder over.
@@ -68,10 +77,10 @@ class RecBole(Recipe):
         root = folder(source)
         name = self.dataset or _only(root)
         events, lists = self._inter(root, name)
-        sides = {
-            side: root / f"{name}.{side}" for side in ("item", "user") if (root / f"{name}.{side}").exists()
-        }
-        found, dense, notes = dict(sides), {}, list(lists)
+        sides = {side: inside(root, f"{name}.{side}") for side in ("item", "user")}
+        sides = {side: path for side, path in sides.items() if path.exists()}
+        measures, unread = self._measures([path for path, _ in events])
+        found, dense, notes = dict(sides), {}, [*lists, *unread]
         for side, path in sides.items():
             types = self._types(path)
             need(path, list(types), [getattr(self, side)], side)
@@ -81,7 +90,7 @@ class RecBole(Recipe):
                 else:
                     notes.append(f"{path.name}: {column} is left out: vectors of users have no use here")
         for ending in self.vectors:
-            path = root / f"{name}.{ending}"
+            path = inside(root, f"{name}.{ending}")
             if not path.exists():
                 raise ConfigError(f"vectors = {ending!r}: there is no {path.name} in {root}")
             types = self._types(path)
@@ -90,7 +99,7 @@ class RecBole(Recipe):
             for column in [column for column, kind in types.items() if kind == "float_seq"]:
                 dense[column] = partial(self._vectors, path, key, column)
         return Reading(
-            events=self._events(events),
+            events=self._events(events, measures),
             items=self._side(sides["item"], "item") if "item" in sides else (),
             users=self._side(sides["user"], "user") if "user" in sides else (),
             vectors=dense,
@@ -104,9 +113,10 @@ class RecBole(Recipe):
             raise ConfigError(f"parts = {list(self.parts)}: name train, valid and test, or train and test")
         windows = WINDOWS if len(self.parts) == 3 else (WINDOWS[0], WINDOWS[2])
         parts = [
-            (root / f"{name}.{part}.inter", window) for part, window in zip(self.parts, windows, strict=True)
+            (inside(root, f"{name}.{part}.inter"), window)
+            for part, window in zip(self.parts, windows, strict=True)
         ]
-        whole = root / f"{name}.inter"
+        whole = inside(root, f"{name}.inter")
         some = any(path.exists() for path, _ in parts)
         if self.split == "auto" and some and whole.exists():
             raise ConfigError(
@@ -140,21 +150,38 @@ class RecBole(Recipe):
                 types[name] = kind
         return types
 
-    def _events(self, files: list[tuple[Path, str]]) -> Iterator[pa.Table]:
+    def _measures(self, paths: list[Path]) -> tuple[list[str], list[str]]:
+        """Return which of time and value are read, and what is worth saying of those that are not."""
+        read, notes = [], []
+        types = {path: self._types(path) for path in paths}
+        for name in (self.time, self.value):
+            odd = next((path for path in paths if not self._holds_numbers(path, name, types[path])), None)
+            if odd is None:
+                read.append(name)
+            elif any(name in some for some in types.values()):
+                said = f"{name}:{types[odd][name]} holds no numbers" if name in types[odd] else "has it not"
+                notes.append(f"column {name} is not read: {odd.name}: {said}")
+        return read, notes
+
+    def _holds_numbers(self, path: Path, name: str, types: Mapping[str, str]) -> bool:
+        """Say whether a file has a column of numbers: by its type, or a token by its first rows."""
+        if types.get(name) != "token":
+            return types.get(name) == "float"
+        first = next(blocks(path, self.separator, [f"{name}:token"]), None)
+        return first is None or numeric(first, f"{name}:token")
+
+    def _events(self, files: list[tuple[Path, str]], optional: list[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
 
-        known = [self._types(path) for path, _ in files]
-        optional = [
-            name for name in (self.time, self.value) if all(types.get(name) == "float" for types in known)
-        ]
-        for (path, window), types in zip(files, known, strict=True):
+        for path, window in files:
+            types = self._types(path)
             titles = {name: f"{name}:{types[name]}" for name in (self.user, self.item, *optional)}
             for block in blocks(path, self.separator, list(titles.values())):
                 columns = {
                     f"{side}_id": texts(block, titles[getattr(self, side)]) for side in ("user", "item")
                 }
                 if self.time in optional:
-                    columns["timestamp"] = decimals(block, titles[self.time])
+                    columns["timestamp"] = times(block, titles[self.time])
                 if window:
                     columns["split"] = pa.array([window] * len(block.lines))
                 if self.value in optional:

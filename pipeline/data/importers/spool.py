@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS = ("timestamp", "seq", "split", "value")
+_TYPES = {"split": "i1", "value": "f8"}
+"""Of the others: integers until a fraction is met, so that nanoseconds stay exact."""
 _BLOCK = 1 << 20
 
 
@@ -74,7 +76,7 @@ def spool_events(blocks: Iterable[pa.Table], folder: Path, users: Vocabulary, it
         for block in blocks:
             if not taken:
                 names = [name for name in _COLUMNS if name in block.column_names]
-                types = {name: _type(name, block.column(name).type) for name in names}
+                types = {name: _TYPES.get(name, "i8") for name in names}
                 streams |= {name: (folder / f"{name}.spool").open("wb") for name in ("user", "item", *names)}
             if {*block.column_names} - {"user_id", "item_id"} != {*streams} - {"user", "item"}:
                 raise TypeError(
@@ -84,7 +86,11 @@ def spool_events(blocks: Iterable[pa.Table], folder: Path, users: Vocabulary, it
                 codes = known.encode(ids_of(block, f"{side}_id", "event", taken))
                 streams[side].write(codes.tobytes())
             for name in [*streams][2:]:
-                streams[name].write(_numbers(block.column(name), name, types[name], taken).tobytes())
+                numbers = _numbers(block.column(name), name, taken)
+                if numbers.dtype.kind == "f" and types[name] == "i8":
+                    types[name] = "f8"
+                    _turn_to_floats(streams[name])
+                streams[name].write(numbers.astype(types[name]).tobytes())
             taken += block.num_rows
     finally:
         for stream in streams.values():
@@ -92,21 +98,12 @@ def spool_events(blocks: Iterable[pa.Table], folder: Path, users: Vocabulary, it
     if not taken:
         raise DataError("The source holds no events. Look at the options and at the files.")
     user, item = (np.memmap(folder / f"{side}.spool", np.int32, "r") for side in ("user", "item"))
-    columns = {name: _opened(folder / f"{name}.spool", name, types[name]) for name in types}
+    columns = {name: np.memmap(folder / f"{name}.spool", kind, "r") for name, kind in types.items()}
     return Spool(user, item, columns)
 
 
-def _type(name: str, kind: pa.DataType) -> str:
-    """Return how a column is spooled: times as they are, so that nanoseconds stay exact."""
-    import pyarrow as pa
-
-    if name == "split":
-        return "i1"
-    return "i8" if name != "value" and pa.types.is_integer(kind) else "f8"
-
-
-def _numbers(column: Any, name: str, kind: str, before: int) -> NDArray[Any]:
-    """Return a column as numbers; only a value may be missing (NaN)."""
+def _numbers(column: Any, name: str, before: int) -> NDArray[Any]:
+    """Return a column as numbers, times that are all whole as integers; only a value may be missing (NaN)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -114,7 +111,7 @@ def _numbers(column: Any, name: str, kind: str, before: int) -> NDArray[Any]:
     if name == "split":
         numbers = np.asarray(pc.index_in(column, value_set=pa.array(WINDOWS)).fill_null(-1))
         wrong = numbers < 0
-    elif kind == "i8":
+    elif name != "value" and pa.types.is_integer(column.type):
         numbers = np.asarray(column.cast(pa.int64()).fill_null(0))
         wrong = np.asarray(column.is_null())
     else:
@@ -124,26 +121,17 @@ def _numbers(column: Any, name: str, kind: str, before: int) -> NDArray[Any]:
         row = int(np.flatnonzero(wrong)[0])
         allowed = ", ".join(WINDOWS) if name == "split" else "a finite number"
         raise DataError(f"event {before + row + 1}: {name} is {column[row].as_py()!r}. Allowed: {allowed}.")
-    return numbers.astype(kind)
+    if name not in _TYPES and numbers.dtype.kind == "f":
+        whole = (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
+        return numbers.astype(np.int64) if whole.all() else numbers
+    return numbers
 
 
-def _opened(path: Path, name: str, kind: str) -> NDArray[Any]:
-    """Return a spooled column; times that are all whole become integers."""
-    values: NDArray[Any] = np.memmap(path, kind, "r")
-    if kind == "f8" and name != "value" and _each(values, _whole):
-        whole = path.with_suffix(".whole")
-        with whole.open("wb") as stream:
-            for start in range(0, len(values), _BLOCK):
-                stream.write(values[start : start + _BLOCK].astype(np.int64).tobytes())
-        path.unlink()
-        return np.memmap(whole, np.int64, "r")
-    return values
-
-
-def _whole(values: NDArray[Any]) -> NDArray[np.bool_]:
-    held: NDArray[np.bool_] = (values == np.floor(values)) & (np.abs(values) < 2**53)
-    return held
-
-
-def _each(values: NDArray[Any], holds: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> bool:
-    return all(holds(values[start : start + _BLOCK]).all() for start in range(0, len(values), _BLOCK))
+def _turn_to_floats(stream: IO[bytes]) -> None:
+    """Write the integers of a file again as float64, which takes as much room."""
+    stream.flush()
+    if stream.tell():
+        integers = np.memmap(stream.name, np.int64, "r+")
+        floats = integers.view(np.float64)
+        for start in range(0, len(integers), _BLOCK):
+            floats[start : start + _BLOCK] = integers[start : start + _BLOCK].astype(np.float64)

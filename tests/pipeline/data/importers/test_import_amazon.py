@@ -174,6 +174,17 @@ def test_several_review_files_are_not_guessed_at(tmp_path: Path) -> None:
         Amazon(reviews=("../reviews_A.json",)).read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["reviews.json", "meta_X.json", "image.b"])
+def test_a_file_outside_the_source_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    write_json(tmp_path / "in" / "reviews.json", [review_2014(ROWS[0])])
+    (tmp_path / "in" / name).unlink(missing_ok=True)
+    write_json(tmp_path / name, [review_2014(ROWS[0])])
+    (tmp_path / "in" / name).symlink_to(tmp_path / name)
+    with pytest.raises(DataError, match=f"names '{name}', which leaves this folder"):
+        Amazon().read(tmp_path / "in")
+
+
 def test_a_folder_without_reviews_and_a_folder_for_a_file(tmp_path: Path) -> None:
     write_lines(tmp_path / "meta_Office.json", ["{}"])
     with pytest.raises(DataError, match=r"no reviews; found meta_Office.json"):

@@ -181,8 +181,21 @@ def test_names_that_leave_a_folder_are_refused(tmp_path):
     root = tmp_path / "root"
     (root / "inner").mkdir(parents=True)
     (root / "out").symlink_to(tmp_path)
+    (root / "loop").symlink_to("loop")
     assert files.inside(root, "inner/a..b.npy") == root / "inner" / "a..b.npy"
-    for name in ("../x", "inner/../../x", "/etc/passwd", "out/x", "..\\x", "C:\\x", "~/x", "", " ", "a\0b"):
+    for name in (
+        "../x",
+        "inner/../../x",
+        "/etc/passwd",
+        "out/x",
+        "..\\x",
+        "C:\\x",
+        "~/x",
+        "",
+        " ",
+        "a\0b",
+        "loop",
+    ):
         with pytest.raises(DataError, match="which leaves this folder"):
             files.inside(root, name)
 

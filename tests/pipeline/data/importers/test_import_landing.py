@@ -172,6 +172,21 @@ def test_block_sizes_and_runs_do_not_matter(tmp_path):
     assert content(tmp_path / "1") == content(tmp_path / "3") == content(tmp_path / "99")
 
 
+@pytest.mark.parametrize(
+    ("stamps", "kind"),
+    [([2**60 + 1, 2**60, 3.0], np.int64), ([2.0, 2**60 + 1, 7], np.int64), ([5, 7, 0.5], np.float64)],
+)
+def test_times_are_integers_until_a_fraction_is_met(tmp_path, stamps, kind):
+    blocks = [
+        pa.table({"user_id": [row], "item_id": [row], "timestamp": [stamp]})
+        for row, stamp in enumerate(stamps)
+    ]
+    land(Reading(events=blocks), tmp_path / "out", ORIGIN)
+    found = pd.read_parquet(tmp_path / "out" / "interactions.parquet")["timestamp"]
+    assert found.tolist() == stamps
+    assert found.dtype == kind
+
+
 def test_values_and_cores_are_counted(tmp_path):
     told = land(reading(), tmp_path / "out", ORIGIN, Selection(positive=3, min_item=2))
     assert (told.below, told.duplicates, told.outside, told.rounds) == (2, 1, 1, 1)

@@ -1,6 +1,7 @@
 """MMRec folders: the same data comes out, and every fault of them is named."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stagelens.pipeline.data.datasets import load_dataset
@@ -151,6 +152,22 @@ def test_a_file_outside_the_source_is_refused(small, refused, tmp_path):
         assert "leaves this folder" in said
     (root / "link.npy").symlink_to(tmp_path / "secret.npy")
     assert "leaves this folder" in refused(3, "mmrec", root, "--set", 'features={other = "link.npy"}')
+    for name in ("small.inter", "image_feat.npy", "missed_img_itemIDs.csv"):
+        (tmp_path / name).write_bytes((root / "small.inter").read_bytes())
+        np.save(root / "image_feat.npy", np.ones((3, 2), np.float32))
+        (root / name).unlink(missing_ok=True)
+        (root / name).symlink_to(tmp_path / name)
+        assert f"names '{name}', which leaves this folder" in refused(3, "mmrec", root)
+        (root / name).unlink()
+        (root / "small.inter").write_text(GOOD)
+
+
+def test_nanoseconds_stay_exact(small, tmp_path, importing):
+    stamps = [1_700_000_000_000_000_001, 1_700_000_000_000_000_002, 3]
+    lines = [f"0\t{row}\t{stamp}" for row, stamp in enumerate((*stamps[:2], "3.0"))]
+    root = small("userID\titemID\ttimestamp\n" + "\n".join(lines))
+    importing("mmrec", root, tmp_path / "out")
+    assert pd.read_parquet(tmp_path / "out" / "interactions.parquet")["timestamp"].tolist() == stamps
 
 
 def test_modalities_whose_names_mean_something_else_are_refused(small, refused):

@@ -100,6 +100,50 @@ def test_a_column_type_decides(small, tmp_path, importing):
     assert items["tags"].fillna("-").tolist() == ["red blue", "-"]
 
 
+TOKENS = "user_id:token\titem_id:token\trating:token\ttimestamp:token\n"
+
+
+def test_numbers_in_token_columns_are_read_exactly(small, tmp_path, importing):
+    stamps = [2**60 + 1, 2**60, 1_600_000_000]
+    lines = zip("aab", "xyy", ("5", "", "4.5"), (*stamps[:2], "1.6e9"), strict=True)
+    root = small(inter=TOKENS + "".join("\t".join(map(str, line)) + "\n" for line in lines))
+    assert importing("recbole", root, tmp_path / "out")["notes"] == []
+    found = pd.read_parquet(tmp_path / "out" / "interactions.parquet")
+    assert found["timestamp"].tolist() == stamps
+    np.testing.assert_array_equal(found["value"], [5, np.nan, 4.5])
+
+
+def test_what_is_no_number_in_token_columns_is_said(small, tmp_path, importing, refused):
+    root = small(inter=TOKENS + "a\tx\tgood\t2014-05-01\nb\ty\tbad\t\n")
+    assert importing("recbole", root, tmp_path / "out")["notes"] == [
+        "column timestamp is not read: small.inter: timestamp:token holds no numbers",
+        "column rating is not read: small.inter: rating:token holds no numbers",
+    ]
+    assert {"timestamp", "value"}.isdisjoint(pd.read_parquet(tmp_path / "out" / "interactions.parquet"))
+    (root / "small.inter").write_text(TOKENS + "a\tx\t1\t1\n" * 200_000 + "b\ty\t1\tlate\n")
+    assert "line 200002, column timestamp:token: 'late'" in refused(3, "recbole", root)
+    importing("recbole", root, tmp_path / "skipped", "--set", "skip=['timestamp']")
+
+
+def test_a_column_that_a_part_lacks_is_said(recbole, tmp_path, importing):
+    test = (recbole / "shop.test.inter").read_text().splitlines()
+    lines = [line.rpartition("\t")[0] for line in test]
+    (recbole / "shop.test.inter").write_text("\n".join(lines))
+    notes = importing("recbole", recbole, tmp_path / "out")["notes"]
+    assert notes == ["column timestamp is not read: shop.test.inter: has it not"]
+
+
+@pytest.mark.parametrize("name", ["small.inter", "small.item", "small.user", "small.emb"])
+def test_a_file_outside_the_source_is_refused(small, refused, tmp_path, name):
+    root = small(emb="iid:token\tv:float_seq\nx\t1 2\n")
+    (tmp_path / name).write_text(INTER)
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to(tmp_path / name)
+    said = refused(3, "recbole", root, "--set", "vectors=['emb']")
+    assert f"names '{name}', which leaves this folder" in said
+    assert "leaves this folder" in refused(3, "recbole", root, "--set", "dataset=../small")
+
+
 def test_ids_stay_text_where_one_is_no_integer(small, tmp_path, importing):
     importing("recbole", small(inter=INTER + "7\t01\t5\t1\n10\t2\t4\t2\n"), tmp_path / "out")
     data = load_dataset(str(tmp_path / "out"))
