@@ -40,7 +40,7 @@ def import_(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="Set an option of the format; repeatable.",
+            help="Set an option of the format (simulate show FORMAT lists them); repeatable.",
             show_default=False,
         ),
     ] = None,

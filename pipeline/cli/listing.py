@@ -16,13 +16,13 @@ def list_(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="recall, rerank, fusion, pipeline, worlds or presets. [all]",
+            help="recall, rerank, fusion, pipeline, worlds, presets or formats. [all]",
             show_default=False,
         ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """List recipes by room, worlds and presets, each with one line."""
+    """List recipes by room, worlds, presets and formats of data import, each with one line."""
     from stagelens.pipeline.cli.vocabulary import vocabulary
     from stagelens.pipeline.errors import ConfigError, nearest
 

@@ -1,4 +1,4 @@
-"""``simulate show``: one recipe, world or preset in full."""
+"""``simulate show``: one recipe, world, preset or format in full."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-EXAMPLES = "\b\nExamples:\n  simulate show recall.Dense\n  simulate show quickstart"
+EXAMPLES = "\b\nExamples:\n  simulate show recall.Dense\n  simulate show quickstart\n  simulate show mmrec"
 
 
 def show(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A recipe, a world or a preset.", show_default=False)
+        str,
+        typer.Argument(metavar="NAME", help="A recipe, a world, a preset or a format.", show_default=False),
     ],
 ) -> None:
-    """Show a recipe's fields, defaults and documentation, a world's, or the text of a preset."""
+    """Show a recipe's fields, defaults and documentation, a world's or a format's, or the text of a preset."""
     from stagelens.pipeline.cli.vocabulary import vocabulary
     from stagelens.pipeline.errors import ConfigError, nearest
     from stagelens.pipeline.experiment.options import presets
@@ -31,6 +32,10 @@ def show(
 
         preset = worlds()[name.partition(":")[2]]
         _recipe(f"{name}: {preset.about} Seed {preset.seed}.", type(preset.world), preset.world)
+    elif name in names["formats"]:
+        from stagelens.pipeline.data.importers import FORMATS
+
+        _recipe(name, FORMATS[name], None)
     elif ":" in name or any(name in entries for entries in names.values()):
         _recipe(name, lookup(name), None)
     else:

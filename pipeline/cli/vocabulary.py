@@ -1,4 +1,4 @@
-"""The names that the command line knows: recipes by room, worlds, presets."""
+"""The names that the command line knows: recipes by room, worlds, presets, formats."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ WORLD_PREFIX = "world:"
 
 
 def vocabulary() -> dict[str, dict[str, str]]:
-    """Return kind -> name -> one line: the rooms, ``worlds`` and ``presets``."""
+    """Return kind -> name -> one line: the rooms, ``worlds``, ``presets`` and ``formats``."""
+    from stagelens.pipeline.data.importers import FORMATS
+
     found = {room: _recipes(room) for room in ROOMS}
     found["worlds"] = worlds()
     found["presets"] = {
         name: first_comment(path.read_text(encoding="utf-8")) for name, path in presets().items()
     }
+    found["formats"] = {name: first_line(kind) for name, kind in FORMATS.items()}
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stagelens.pipeline.cli import doctor, main
+from stagelens.pipeline.data.importers import FORMATS
 from stagelens.pipeline.experiment.options import presets
 from stagelens.pipeline.recipe import ROOMS, recipes_of
 
@@ -55,6 +56,19 @@ def test_every_recipe_shows_its_fields_with_documentation(
         for field in dataclasses.fields(cls):
             assert field.name in text, f"{room}.{name}.{field.name}"
             assert field.name in field_docs(cls), f"{room}.{name}.{field.name} has no documentation string"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_shows_its_options_with_documentation(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stagelens.pipeline.recipe import field_docs, fields_of
+
+    assert name in json.loads(answer(capsys, "list", "formats", "--json"))["formats"]
+    text = answer(capsys, "show", name)
+    for field in fields_of(FORMATS[name]):
+        assert field in text
+        assert field in field_docs(FORMATS[name]), f"{name}.{field} has no documentation string"
 
 
 def test_show_finds_a_name_without_its_room(capsys: pytest.CaptureFixture[str]) -> None:
