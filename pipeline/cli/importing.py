@@ -79,6 +79,7 @@ def import_(
     selection = Selection(positive=positive, min_user=min_user, min_item=min_item)
     options = {**_own(importer), "positive": positive, "min_user": min_user, "min_item": min_item}
     origin = Origin(format_, source, name or dest.resolve().name, licence, options)
+    _say_what_was_left(dest)
     with _ending_cleanly(), reserved_output(json_):
         try:
             with shown(quiet or json_) as progress:
@@ -90,6 +91,18 @@ def import_(
         sys.stdout.write(json.dumps(_plain(landed), indent=2) + "\n")
     else:
         _print(landed, dest)
+
+
+def _say_what_was_left(dest: Path) -> None:
+    from stagelens.pipeline.cli.console import say
+    from stagelens.pipeline.data.write import left_behind
+
+    left = [str(path) for path in left_behind(dest)]
+    if left:
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        say(
+            f"note: an earlier import was killed and left {', '.join(left[:3])}{more}; if none runs, delete it"
+        )
 
 
 def _importer(name: str, assignments: list[str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import uuid
@@ -68,7 +69,7 @@ def all_or_nothing(folder: Path, option: str) -> Iterator[Path]:
             f"{folder} exists and is not an empty folder: give another {option}, or remove it first"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.resolve().name}.partial-{uuid.uuid4().hex[:8]}"
+    partial = folder.parent / f"{_hidden(folder)}{uuid.uuid4().hex[:8]}"
     partial.mkdir()
     try:
         yield partial
@@ -78,6 +79,15 @@ def all_or_nothing(folder: Path, option: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """Return the hidden folders beside ``folder`` that work killed outright has left (or that runs now), sorted."""
+    return sorted(folder.parent.glob(f"{glob.escape(_hidden(folder))}*"))
+
+
+def _hidden(folder: Path) -> str:
+    return f".{folder.resolve().name}.partial-"
 
 
 def write_array(path: Path, shape: tuple[int, int], dtype: Any, blocks: Iterable[NDArray[Any]]) -> None:

@@ -166,6 +166,22 @@ def test_a_folder_that_may_not_be_read_or_written_is_said(importing, capsys, nob
     assert entries(place) == ["baby"]
 
 
+def test_what_a_killed_import_left_is_named_and_stays(baby, tmp_path, capsys):
+    from stagelens.pipeline.cli import main
+
+    words = ["data", "import", "mmrec", str(baby), "--json"]
+    for name in (".a[b].partial-0", ".a[b].partial-1", ".ab.partial-2"):
+        (tmp_path / name).mkdir()
+    assert main([*words, str(tmp_path / "a[b]")]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("note: an earlier import was killed")
+    assert all(str(tmp_path / f".a[b].partial-{at}") in said for at in (0, 1))
+    assert ".ab.partial-2" not in said
+    assert len(entries(tmp_path)) == 5
+    assert main([*words, str(tmp_path / "other")]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_help_names_every_format(capsys):
     from stagelens.pipeline.cli import main
     from stagelens.pipeline.data.importers import FORMATS
