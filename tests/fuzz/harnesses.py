@@ -231,6 +231,15 @@ RECBOLE = (
             "x.user": lines("user_id:token\tage:float", "u1\t5", "u2\t7"),
         }
     ),
+    Layout(
+        {
+            f"x.{part}.inter": lines(
+                "user_id:token\titem_id:token\trating:token\ttimestamp:token",
+                *("u1\ti1\t5\t1583378629552000001", "u2\ti2\t\t1.6e9", "u2\ti3\t4.5\t7.0"),
+            )
+            for part in ("train", "valid", "test")
+        }
+    ),
 )
 LISTS = (
     Layout(
@@ -241,6 +250,18 @@ LISTS = (
             **_features(),
         }
     ),
+    Layout(
+        {
+            "train.txt": lines("0 1 2", "1 0 3"),
+            "item2imgfeat.txt": lines("0 0.5 -1e-3 2", "1 1 2 3", "5 .5 0 1"),
+            "itemtitle2vec.txt": lines("1 0.25 1", "3 1 0"),
+        },
+        {"ordered": True},
+    ),
+    Layout(
+        {"train.tsv": lines("u1\ti1 i2", "u2\ti2"), "itemtitle2vec.txt.gz": lines("i1 1 2", "i9 3 4")},
+        {"ids": "text"},
+    ),
 )
 MICROLENS = (
     Layout(
@@ -249,6 +270,24 @@ MICROLENS = (
                 "user,item,timestamp", "1,1,1583378629552", "1,2,1583378730000", "2,1,1583378630000"
             )
         }
+    ),
+    Layout(
+        {
+            "x_pairs.csv": lines("1,1,1583378629552", "1,2,1583378730000", "2,1,1583378630000"),
+            "x_titles.csv": lines("item,title", '1,"Cats, and ""dogs"""', "2,A thing, with commas", "5,é"),
+            "x_likes_and_views.txt": lines("1\t7\t70", "9\t0\t1"),
+            "tags_to_summary.csv": lines("videoID,category", "1,pets", "9,food"),
+            "extracted_modality_features/x_image_features_CLIPRN50.npy": FEATURES,
+            "x_title_en_text_features_BgeM3.npy": FEATURES,
+        }
+    ),
+    Layout(
+        {
+            "x_pairs.tsv": lines("1\t2 3", "2\t3"),
+            "audio_features/2.npy": npy(np.float32([1, 2])),
+            "audio_features/9.npy": npy(np.float32([[3, 4]])),
+        },
+        {"likes": False},
     ),
 )
 TREC = (
