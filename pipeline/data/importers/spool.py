@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -72,12 +73,13 @@ def spool_events(blocks: Iterable[pa.Table], folder: Path, users: Vocabulary, it
     streams: dict[str, IO[bytes]] = {}
     types: dict[str, str] = {}
     taken = 0
-    try:
+    with ExitStack() as opened:  # all are closed, though the disk is full at the first
         for block in blocks:
             if not taken:
                 names = [name for name in _COLUMNS if name in block.column_names]
                 types = {name: _TYPES.get(name, "i8") for name in names}
-                streams |= {name: (folder / f"{name}.spool").open("wb") for name in ("user", "item", *names)}
+                for name in ("user", "item", *names):
+                    streams[name] = opened.enter_context((folder / f"{name}.spool").open("wb"))
             if {*block.column_names} - {"user_id", "item_id"} != {*streams} - {"user", "item"}:
                 raise TypeError(
                     f"a block of events with {block.column_names}, after others with {list(streams)}"
@@ -92,9 +94,6 @@ def spool_events(blocks: Iterable[pa.Table], folder: Path, users: Vocabulary, it
                     _turn_to_floats(streams[name])
                 streams[name].write(numbers.astype(types[name]).tobytes())
             taken += block.num_rows
-    finally:
-        for stream in streams.values():
-            stream.close()
     if not taken:
         raise DataError("The source holds no events. Look at the options and at the files.")
     user, item = (np.memmap(folder / f"{side}.spool", np.int32, "r") for side in ("user", "item"))

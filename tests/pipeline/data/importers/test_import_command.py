@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
 from pathlib import Path
@@ -89,50 +90,85 @@ def test_a_folder_that_is_not_empty_is_left_alone(baby, tmp_path, capsys):
     assert (tmp_path / "mine" / "note").read_text() == "keep"
 
 
+@pytest.fixture
+def largest_file():
+    """Let no file of this process grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("limit", [4_000, 20_000, 60_000])
-def test_a_full_disk_is_said_and_leaves_nothing(baby, tmp_path, limit):
+def test_a_full_disk_is_said_and_leaves_nothing(baby, tmp_path, limit, importing, capsys, largest_file):
     """Limits that stop the spool (8 kB a column), the table of events, and the vectors (77 kB)."""
-    done = subprocess.run(
-        [SCRIPT, "data", "import", "mmrec", str(baby), str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},  # nothing else is written
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
-    assert done.returncode == 5, done.stderr
-    assert "File too large" in done.stderr
-    assert "free space" in done.stderr
-    assert "--out" not in done.stderr  # import has no such option
+    from stagelens.pipeline.cli import main
+
+    importing("mmrec", baby, tmp_path / "first")  # what is compiled is kept: nothing else is written
+    shutil.rmtree(tmp_path / "first")
+    largest_file(limit)
+    status = main(["data", "import", "mmrec", str(baby), str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert status == 5, said
+    assert "File too large" in said
+    assert "free space" in said
+    assert "--out" not in said  # import has no such option
     assert entries(tmp_path) == ["baby"]
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
-)
-def test_an_import_that_is_ended_leaves_nothing(baby, tmp_path, number, status):
+@pytest.fixture
+def large(baby):
     """The features are a file that grows to a gigabyte of zeros: enough time to be interrupted."""
     with (baby / "text_feat.npy").open("wb") as stream:
         said = {"descr": "<f4", "fortran_order": False, "shape": (300, 1 << 20)}
         np.lib.format.write_array_header_1_0(stream, said)
         stream.truncate(stream.tell() + 4 * 300 * (1 << 20))
+    return baby
+
+
+def wait_for_vectors(folder):
+    for _ in range(600):
+        if list(folder.glob(".out.partial-*/text.npy")):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_process_that_is_ended_leaves_nothing(large, tmp_path):
     child = subprocess.Popen(
-        [SCRIPT, "data", "import", "mmrec", str(baby), str(tmp_path / "out")],
+        [SCRIPT, "data", "import", "mmrec", str(large), str(tmp_path / "out")],
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in range(600):
-        if list(tmp_path.glob(".out.partial-*/text.npy")):
-            break
-        time.sleep(0.1)
+    assert wait_for_vectors(tmp_path)
     assert child.poll() is None
-    child.send_signal(number)
+    child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=60)
-    assert child.returncode == status
+    assert child.returncode == 143
     assert entries(tmp_path) == ["baby"]
-    if number == signal.SIGINT:
-        assert "interrupted; nothing is left" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_an_import_that_is_interrupted_leaves_nothing(large, tmp_path, capsys, number, status):
+    from stagelens.pipeline.cli import main
+
+    def strike():
+        if wait_for_vectors(tmp_path):
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    thread = threading.Thread(target=strike)
+    thread.start()
+    try:
+        ended = main(["data", "import", "mmrec", str(large), str(tmp_path / "out")])
+    except SystemExit as ending:
+        ended = ending.code
+    thread.join()
+    said = capsys.readouterr().err
+    assert ended == status, said
+    assert signal.getsignal(number) == before
+    assert entries(tmp_path) == ["baby"]
+    assert ("interrupted; nothing is left" in said) == (number == signal.SIGINT)
 
 
 @pytest.fixture

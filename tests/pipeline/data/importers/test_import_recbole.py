@@ -120,8 +120,9 @@ def test_what_is_no_number_in_token_columns_is_said(small, tmp_path, importing, 
         "column rating is not read: small.inter: rating:token holds no numbers",
     ]
     assert {"timestamp", "value"}.isdisjoint(pd.read_parquet(tmp_path / "out" / "interactions.parquet"))
-    (root / "small.inter").write_text(TOKENS + "a\tx\t1\t1\n" * 200_000 + "b\ty\t1\tlate\n")
-    assert "line 200002, column timestamp:token: 'late'" in refused(3, "recbole", root)
+    rows = [f"{'a' * 9999}\tx\t1\t1"] * 300  # 3 MB; the first of them say what the column holds
+    (root / "small.inter").write_text(TOKENS + "\n".join(rows) + "\nb\ty\t1\tlate\n")
+    assert "line 302, column timestamp:token: 'late'" in refused(3, "recbole", root)
     importing("recbole", root, tmp_path / "skipped", "--set", "skip=['timestamp']")
 
 
