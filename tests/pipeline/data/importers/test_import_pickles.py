@@ -216,7 +216,7 @@ def test_lists_within_lists_are_never_written_out(data, said, tmp_path):
 
 
 def test_sets_made_of_one_list_cost_nothing(tmp_path):
-    n, times = 50_000, 500
+    n, times = 10_000, 500
     data = b"\x80\x04](" + b"K\x01" * n + b"eq\x000](" + b"c__builtin__\nset\nh\x00\x85R" * times + b"e."
     path = written(tmp_path / "m.pkl", data)
     tracemalloc.start()
