@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.experiment.toml import recipe_table
 from stagelens.pipeline.recipe import fields_of, lookup, recipes_of
 
 ROOM = "rerank"
@@ -19,12 +19,7 @@ def named_reranker(word: str) -> dict[str, Any]:
         ConfigError: An unknown name, or broken TOML.
     """
     if word.lstrip().startswith("{"):
-        try:
-            return dict(tomllib.loads(f"value = {word}")["value"])
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(
-                f'{word}: not a TOML table ({error}); write {{use = "{ROOM}.Name", field = value}}'
-            ) from error
+        return recipe_table(word, ROOM)
     if ":" in word:
         return {"use": word}
     known = {name.lower(): name for name in _learned()}

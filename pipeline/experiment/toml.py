@@ -1,10 +1,27 @@
-"""Plain data as TOML, so that what a run used can be read back as a configuration."""
+"""Plain data as TOML, so that what a run used can be read back as a configuration, and a recipe written on one line."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from typing import Any
+
+from stagelens.pipeline.errors import ConfigError
+
+
+def recipe_table(text: str, room: str) -> dict[str, Any]:
+    """Return the table of a recipe that is written on one line, ``{use = "recall.ItemKNN", shrink = 10}``.
+
+    Raises:
+        ConfigError: It is not TOML.
+    """
+    try:
+        return dict(tomllib.loads(f"value = {text}")["value"])
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f'{text}: not a TOML table ({error}); write {{use = "{room}.Name", field = value}}'
+        ) from error
 
 
 def to_toml(table: Mapping[str, Any]) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.experiment.toml import recipe_table
 from stagelens.pipeline.recipe import Recipe, fields_of, load, lookup, name_of, recipes_of
 from stagelens.pipeline.space import Choice, Real, Whole
 
@@ -150,12 +150,7 @@ def _table(word: str | Mapping[str, Any], room: str) -> dict[str, Any]:
     if isinstance(word, Mapping):
         return dict(word)
     if word.lstrip().startswith("{"):
-        try:
-            return dict(tomllib.loads(f"value = {word}")["value"])
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(
-                f'{word}: not a TOML table ({error}); write {{use = "{room}.Name", field = value}}'
-            ) from error
+        return recipe_table(word, room)
     if ":" in word or "." in word:
         return {"use": word}
     if word not in recipes_of(room):

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,8 +226,9 @@ def array(path: Path, *, dimensions: int = 2, kinds: str = "f") -> NDArray[Any]:
         )
     if 0 in header.shape or not header.dtype.itemsize:
         raise DataError(f"{path}: holds nothing (shape {list(header.shape)}). Allowed: at least one row.")
-    order = "F" if header.fortran else "C"
-    return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)  # type: ignore[no-any-return,call-overload,unused-ignore]
+    order: Literal["C", "F"] = "F" if header.fortran else "C"
+    mapped: NDArray[Any] = np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+    return mapped
 
 
 def number(text: str, where: str | Callable[[], str]) -> int:
