@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stagelens.pipeline.core import Candidates, Features, Float32, Int32, Rows
+from stagelens.pipeline.core import Float32, Rows
 from stagelens.pipeline.threads import over_rows
 
 Scale = Literal["quantile", "log", "both"]
@@ -17,29 +17,6 @@ KNOTS = 65
 """Values of a column between which its inputs are straight lines."""
 SAMPLE = 100_000
 """Rows whose quantiles are taken at most, evenly spaced."""
-
-
-def trained_columns(names: Sequence[str], candidates: Candidates, features: Features) -> Int32:
-    """Return where the columns of a training stand among features, int32 [F].
-
-    Args:
-        names: Columns, in the order of training.
-        candidates: Lists [Q, K].
-        features: Of these candidates; further columns do no harm.
-
-    Raises:
-        ValueError: A column of the training is absent, or the shapes differ.
-    """
-    if features.values.shape[:2] != candidates.item.shape:
-        raise ValueError(f"features {features.values.shape}, candidates {candidates.item.shape}")
-    place = {name: column for column, name in enumerate(features.names)}
-    lacking = [name for name in names if name not in place]
-    if lacking:
-        raise ValueError(
-            f"trained with {len(names)} columns, of which {lacking} are absent; the feature groups "
-            "probably changed after training"
-        )
-    return np.array([place[name] for name in names], dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,13 +11,12 @@ from pydantic import Field, field_validator
 
 from stagelens.pipeline.contracts import Saved
 from stagelens.pipeline.core import Candidates, Features, Float32, Rows
-from stagelens.pipeline.errors import ConfigError, DataError
 from stagelens.pipeline.native import isolate_lightgbm, threads
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import derive
 from stagelens.pipeline.space import Real, Space, Whole
 from stagelens.rerank.forest import Forest
-from stagelens.rerank.inputs import trained_columns
+from stagelens.rerank.learned import need_lists, only_groups, trained_columns
 
 OBJECTIVES = {"lambdarank": "lambdarank", "xendcg": "rank_xendcg", "binary": "binary"}
 
@@ -72,13 +71,7 @@ class LambdaMART(Recipe):
     patience: int = Field(30, ge=1)
     """Rounds without a better average before training stops."""
 
-    @field_validator("features")
-    @classmethod
-    def _are_groups(cls, value: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
-        for part in value:
-            if part.role != "features":
-                raise ValueError(f"{part.label} is a {part.role or 'recipe'}, not a feature group")
-        return value
+    _are_groups = field_validator("features")(only_groups)
 
     def fit(self, rows: Rows, valid_rows: Rows, *, seed: int) -> FittedLambdaMART:
         """Train on ``rows``, choose the number of trees on ``valid_rows`` (empty: all, said in the meta).
@@ -90,15 +83,7 @@ class LambdaMART(Recipe):
         """
         from stagelens.rerank.boosting import Stopping, boost, boost_apart
 
-        if not rows.names:
-            raise ConfigError(
-                "LambdaMART has no column to learn from: features = () or groups without columns"
-            )
-        if not len(rows.group):
-            raise DataError(
-                "0 training lists hold a relevant and another candidate; at least 1 is needed. Raise "
-                "recall.size, give the label window more interactions, or use rerank.KeepOrder"
-            )
+        need_lists(self.label, rows)
         params = self.lightgbm(seed)
         stopping = Stopping(self.smoothing, min(self.min_trees, self.trees), self.patience)
         train = boost_apart if isolate_lightgbm() else boost

@@ -11,13 +11,14 @@ from pydantic import Field, field_validator
 
 from stagelens.pipeline.contracts import Saved
 from stagelens.pipeline.core import Candidates, Features, Float32, Rows, content_hash
-from stagelens.pipeline.errors import ConfigError, DataError, require
+from stagelens.pipeline.errors import require
 from stagelens.pipeline.progress import shown_here
 from stagelens.pipeline.recipe import Recipe, Role, fingerprint, recipe
 from stagelens.pipeline.seeds import derive
 from stagelens.pipeline.space import Choice, Real, Space, Whole
 from stagelens.pipeline.unfinished import unfinished_here
-from stagelens.rerank.inputs import Inputs, Scale, trained_columns
+from stagelens.rerank.inputs import Inputs, Scale
+from stagelens.rerank.learned import need_lists, only_groups, trained_columns
 from stagelens.rerank.network import Network
 
 BLOCK = 65_536
@@ -81,13 +82,7 @@ class MLP(Recipe):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it is trained; auto: a GPU where there is one. Scores are made on the CPU."""
 
-    @field_validator("features")
-    @classmethod
-    def _are_groups(cls, value: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
-        for part in value:
-            if part.role != "features":
-                raise ValueError(f"{part.label} is a {part.role or 'recipe'}, not a feature group")
-        return value
+    _are_groups = field_validator("features")(only_groups)
 
     def fit(self, rows: Rows, valid_rows: Rows, *, seed: int) -> FittedMLP:
         """Train on ``rows``, choose the epoch on ``valid_rows`` (empty: the last, said in the meta).
@@ -102,13 +97,7 @@ class MLP(Recipe):
         require("torch", "neural")
         from stagelens.rerank.nn.fitting import trained
 
-        if not rows.names:
-            raise ConfigError("MLP has no column to learn from: features = () or groups without columns")
-        if not len(rows.group):
-            raise DataError(
-                "0 training lists hold a relevant and another candidate; at least 1 is needed. Raise "
-                "recall.size, give the label window more interactions, or use rerank.KeepOrder"
-            )
+        need_lists(self.label, rows)
         valid = valid_rows.columns(rows.names)
         inputs = Inputs.fit(rows, self.scale)
         every = np.arange(len(rows.names), dtype=np.int32)
