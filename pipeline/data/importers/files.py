@@ -51,7 +51,9 @@ def regular(path: Path) -> Path:
     if path.is_dir():
         raise DataError(f"{path}: is a directory. Allowed: a file.")
     if not path.exists():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataError(
+            f"{path}: there is no such file. Check the path; 'simulate data import --help' has examples."
+        )
     if not path.is_file():
         raise DataError(f"{path}: is a pipe or a device. Allowed: a file.")
     if path.stat().st_size == 0:
@@ -67,7 +69,9 @@ def folder(path: Path) -> Path:
         OSError: It may not be read.
     """
     if not path.exists():
-        raise DataError(f"{path}: there is no such folder.")
+        raise DataError(
+            f"{path}: there is no such folder. Check the path; 'simulate data import --help' has examples."
+        )
     if not path.is_dir():
         raise DataError(f"{path}: is a file. Allowed: a folder.")
     with os.scandir(path):  # a search for files would pass over one that may not be read
