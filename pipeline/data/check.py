@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stagelens.pipeline.core import Dataset, Interactions, Split
 from stagelens.pipeline.data.check_content import check_content
 from stagelens.pipeline.data.check_files import check_files
+from stagelens.pipeline.data.clock import moment
 from stagelens.pipeline.data.datasets import read_dataset
 from stagelens.pipeline.data.faults import Fault, Findings
 from stagelens.pipeline.data.layout import open_folder
@@ -103,20 +104,13 @@ def _shown(ids: NDArray[Any], codes: NDArray[np.integer[Any]]) -> tuple[str, ...
     return tuple(repr(value) for value in ids[codes[:SHOWN]].tolist())
 
 
-def _day(moment: int) -> str:
-    try:
-        return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"
-    except (ValueError, OverflowError, OSError):
-        return f"second {moment}"
-
-
 def _events(dataset: Dataset, log: Interactions, rows: NDArray[np.integer[Any]]) -> tuple[str, ...]:
     """Return a few events as user, item and moment."""
     said = []
     for row in rows[:SHOWN]:
-        moment = f", {_day(int(log.time[row]))}" if dataset.clock == "real" else ""
+        when = f", {moment(int(log.time[row]))}" if dataset.clock == "real" else ""
         user, item = dataset.users[log.user[row]].item(), dataset.items[log.item[row]].item()
-        said.append(f"user {user!r}, item {item!r}{moment}")
+        said.append(f"user {user!r}, item {item!r}{when}")
     return tuple(said)
 
 
@@ -159,13 +153,13 @@ def _check_clock(dataset: Dataset, where: str, findings: Findings) -> None:
         findings.add("early-timestamps", where, found, count=len(early), examples=shown)
     late = np.flatnonzero(time > now() + DAY)
     if len(late):
-        found = f"{len(late)} of {len(time)} timestamps lie in the future, up to {_day(int(time.max()))}"
+        found = f"{len(late)} of {len(time)} timestamps lie in the future, up to {moment(int(time.max()))}"
         shown = _events(dataset, log, late)
         findings.add("future-timestamps", where, found, count=len(late), examples=shown)
     moments = np.unique(time)
     if len(moments) < 100 <= len(time):
         found = f"only {len(moments)} distinct timestamps in {len(time)} events"
-        shown = tuple(_day(int(moment)) for moment in moments[:SHOWN])
+        shown = tuple(moment(int(one)) for one in moments[:SHOWN])
         findings.add("coarse-clock", where, found, count=len(moments), examples=shown)
         return
     busy = _busy(log)
@@ -245,7 +239,7 @@ def _check_leaks(dataset: Dataset, split: Split, where: str, findings: Findings)
     if test.time.max() < train.time.min():
         found = "the whole test window lies before training"
         shown = (
-            f"last of test: {_day(int(test.time.max()))}",
-            f"first of train: {_day(int(train.time.min()))}",
+            f"last of test: {moment(int(test.time.max()))}",
+            f"first of train: {moment(int(train.time.min()))}",
         )
         findings.add("test-before-train", where, found, count=len(test), examples=shown)

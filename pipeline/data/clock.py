@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,14 @@ class Stamps:
         return np.floor_divide(self.raw, scale).astype(np.int64), unit
 
 
+def moment(seconds: int, form: str = "%Y-%m-%d %H:%M UTC") -> str:
+    """Return Unix seconds as a date in UTC, or as their number where the calendar has no such year."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"second {seconds}"
+
+
 def read_stamps(table: Table, column: str, findings: Findings) -> Stamps:
     """Return the moments of a column: integers, floats, dates, times, or text of these.
 
@@ -63,7 +72,9 @@ def read_stamps(table: Table, column: str, findings: Findings) -> Stamps:
         values = values.cast(pa.timestamp(unit, tz=getattr(kind, "tz", None)), safe=False)
         raw = np.asarray(values.cast(pa.int64()).fill_null(0))
     elif pa.types.is_integer(kind):
-        raw = np.asarray(values.fill_null(0)).astype(np.int64)
+        raw = np.asarray(values.fill_null(0))
+        empty |= raw > np.iinfo(np.int64).max
+        raw = np.where(empty, 0, raw).astype(np.int64)
     elif pa.types.is_floating(kind):
         raw = np.asarray(values.fill_null(np.nan), dtype=np.float64)
     elif is_text(values):
@@ -76,7 +87,7 @@ def read_stamps(table: Table, column: str, findings: Findings) -> Stamps:
         )
         return Stamps(np.zeros(table.rows, np.int64), None, np.ones(table.rows, dtype=bool))
     if raw.dtype.kind == "f":
-        empty |= ~np.isfinite(raw)
+        empty |= ~(np.abs(raw) < 2.0**63)
         raw = np.where(empty, 0.0, raw)
         raw = raw.astype(np.int64) if (raw == np.floor(raw)).all() else raw
     rows = np.flatnonzero(empty)

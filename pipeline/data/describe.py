@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from stagelens.pipeline.core import Dataset, Int64, Split
+from stagelens.pipeline.data.clock import moment
 from stagelens.pipeline.data.vectors import summarize
 
 USER_BUCKETS = (0, 5, 10, 15, 20)
 """Where buckets of users by training degree begin; the last is open."""
 ITEM_BUCKETS = (0, 1, 5, 10, 20, 50)
 """Where buckets of items by training degree begin; the last is open."""
+STAMP = "%Y-%m-%dT%H:%M:%SZ"
+"""First and last event, ISO 8601."""
 
 
 def describe(dataset: Dataset, split: Split) -> dict[str, Any]:
@@ -43,8 +45,8 @@ def describe(dataset: Dataset, split: Split) -> dict[str, Any]:
         "density": len(log) / max(n_users * n_items, 1),
         "mean_per_user": len(log) / max(n_users, 1),
         "mean_per_item": len(log) / max(n_items, 1),
-        "first": _day(log.time.min()) if dataset.clock == "real" else None,
-        "last": _day(log.time.max()) if dataset.clock == "real" else None,
+        "first": moment(int(log.time.min()), STAMP) if dataset.clock == "real" else None,
+        "last": moment(int(log.time.max()), STAMP) if dataset.clock == "real" else None,
         "user_train_degree": {
             "min": int(user_degree.min()),
             "median": float(np.median(user_degree)),
@@ -61,10 +63,6 @@ def describe(dataset: Dataset, split: Split) -> dict[str, Any]:
         "impressions": 0 if dataset.impressions is None else len(dataset.impressions),
         "notes": [*dataset.notes, *split.notes],
     }
-
-
-def _day(seconds: np.int64) -> str:
-    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def bucket_names(begins: Sequence[int]) -> list[str]:

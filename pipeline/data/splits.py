@@ -17,12 +17,12 @@ split's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Bool, Dataset, Float64, Int64, Interactions, Split
+from stagelens.pipeline.data.clock import moment
 from stagelens.pipeline.errors import ConfigError, DataError, nearest
 from stagelens.pipeline.seeds import generator
 
@@ -177,7 +177,7 @@ def _global_time(dataset: Dataset, seed: int) -> tuple[Windows, list[str]]:
     in_order = np.sort(time)
     cuts = in_order[[min(int(len(time) * cut), len(time) - 1) for cut in CUTS]]
     window = np.searchsorted(cuts, time, side="right").astype(np.int8)
-    days = ", ".join(f"{datetime.fromtimestamp(int(cut), UTC):%Y-%m-%d %H:%M}" for cut in cuts)
+    days = ", ".join(moment(int(cut), "%Y-%m-%d %H:%M") for cut in cuts)
     counts = np.bincount(window, minlength=4) / max(len(time), 1)
     shares = "/".join(f"{100 * share:.0f}" for share in counts)
     notes = [f"real clock: global time, cut at {days} UTC ({shares} % of events)"]

@@ -161,6 +161,18 @@ CASES = {
         "bad-timestamp",
         ["column timestamp", "1 of 3 rows have no usable moment", "row 1"],
     ),
+    "timestamp beyond int64": (
+        {"interactions": log(timestamp=[1.0, 2.0, 1e30])},
+        None,
+        "bad-timestamp",
+        ["column timestamp", "1 of 3 rows have no usable moment", "row 2"],
+    ),
+    "timestamp unsigned": (
+        {"interactions": log(timestamp=np.array([1, 2, 2**63], dtype=np.uint64))},
+        None,
+        "bad-timestamp",
+        ["column timestamp", "1 of 3 rows have no usable moment", "row 2"],
+    ),
     "timestamp type": (
         {"interactions": log(timestamp=[True, False, True])},
         None,

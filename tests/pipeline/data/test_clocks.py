@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stagelens.pipeline.data.clock import moment
 from stagelens.pipeline.data.datasets import load_dataset
 
 USER = [0, 0, 0, 1, 1, 2, 2, 2]
@@ -46,6 +47,12 @@ def test_dates_as_text_and_numbers_as_text(make_folder):
     two = load_dataset(str(make_folder("numbers", interactions=numbers.to_csv(index=False))))
     assert one.hashes() == two.hashes()
     assert one.clock == "real"
+
+
+def test_moments_beyond_the_calendar_are_shown_as_numbers():
+    moments = (0, 10**12, 10**18, -(10**12))
+    shown = ["1970-01-01 00:00 UTC", *(f"second {at}" for at in moments[1:])]
+    assert [moment(at) for at in moments] == shown
 
 
 def test_order_within_a_second_is_kept(make_folder):
