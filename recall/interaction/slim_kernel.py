@@ -24,6 +24,9 @@ TOLERANCE = 1e-4
 """Coordinate descent ends when no weight moves by more than this share of the largest."""
 DECAY, MOMENTUM, VARIANCE, TINY = 0.995, 0.9, 0.999, 1e-8
 """Of RMSprop, and the two of Adam (Kingma & Ba 2015, arXiv 1412.6980); and what keeps divisors above 0."""
+TOGETHER = 4096
+"""Items of one target whose weights settle among themselves, on a square of their own (64 MiB), before all are visited
+again; others move in visits to all alone."""
 OPTIMISERS = ("sgd", "adagrad", "rmsprop", "adam")
 
 
@@ -40,18 +43,20 @@ def _lengths(i_at: Any, user: Any, u_at: Any, item: Any, lo: Any, hi: Any, out: 
 
 @njit(cache=True, nogil=True)
 def _fill(i_at: Any, user: Any, u_at: Any, item: Any, at: Any, lo: Any, hi: Any, col: Any, val: Any) -> None:
-    place = np.full(len(i_at) - 1, -1, np.int64)
+    both = np.zeros(len(i_at) - 1, np.float32)
     for i in range(lo, hi):
         end = at[i]
         for x in range(i_at[i], i_at[i + 1]):
             for y in range(u_at[user[x]], u_at[user[x] + 1]):
                 j = item[y]
-                if place[j] < at[i]:
-                    place[j] = end
+                if both[j] == 0.0:
                     col[end] = j
-                    val[end] = 0.0
                     end += 1
-                val[place[j]] += 1.0
+                both[j] += 1.0
+        col[at[i] : end].sort()  # rows are read far more often than they are made
+        for y in range(at[i], end):
+            val[y] = both[col[y]]
+            both[col[y]] = 0.0
 
 
 def gram(by_item: Sparse, by_user: Sparse, check: Callable[[int], object]) -> Sparse:
@@ -77,14 +82,12 @@ def gram(by_item: Sparse, by_user: Sparse, check: Callable[[int], object]) -> Sp
 
 @njit(cache=True, nogil=True)
 def _pass(
-    active: Any, n: Any, held: Any, w: Any, left: Any, own: Any, at: Any, col: Any, val: Any, l1: Any, l2: Any
+    active: Any, n: Any, w: Any, left: Any, own: Any, at: Any, col: Any, val: Any, l1: Any, l2: Any
 ) -> tuple[float, float]:
-    """Visit the first ``n`` of ``active`` once, those at 0 too unless ``held``; return largest move and weight."""
+    """Visit the first ``n`` of ``active`` once, those at 0 too; return largest move and weight."""
     moved, largest = 0.0, 0.0
     for x in range(n):
         i = active[x]
-        if held and w[i] == 0.0:
-            continue
         new = max(left[i] + own[i] * w[i] - l1, 0.0) / (own[i] + l2)
         change = new - w[i]
         if change != 0.0:
@@ -97,6 +100,65 @@ def _pass(
 
 
 @njit(cache=True, nogil=True)
+def _pass_within(
+    near: Any, n: Any, w: Any, left: Any, own: Any, square: Any, l1: Any, l2: Any
+) -> tuple[float, float]:
+    """Visit those of the first ``n`` of ``near`` that have a weight; ``left`` and ``square`` hold these alone."""
+    moved, largest = 0.0, 0.0
+    for x in range(n):
+        i = near[x]
+        if w[i] == 0.0:
+            continue
+        new = max(left[x] + own[i] * w[i] - l1, 0.0) / (own[i] + l2)
+        change = new - w[i]
+        if change != 0.0:
+            w[i] = new
+            row = square[x]
+            for y in range(n):
+                left[y] -= change * row[y]
+            moved = max(moved, abs(change))
+        largest = max(largest, new)
+    return moved, largest
+
+
+@njit(cache=True, nogil=True)
+def _admit(
+    active: Any,
+    n: Any,
+    w: Any,
+    at: Any,
+    col: Any,
+    val: Any,
+    most: Any,
+    near: Any,
+    met: Any,
+    place: Any,
+    square: Any,
+) -> tuple[int, Any]:
+    """Add what got a weight to the first ``met`` of ``near``, with its entries; return their number and ``square``."""
+    for x in range(n):
+        i = active[x]
+        if w[i] == 0.0 or place[i] >= 0:
+            continue
+        if met == most:
+            break
+        if met == len(square):
+            wider = np.empty((2 * met, 2 * met), np.float32)
+            wider[:met, :met] = square
+            square = wider
+        near[met], place[i] = i, met
+        met += 1
+        square[met - 1, :met] = 0.0
+        square[:met, met - 1] = 0.0
+        for y in range(at[i], at[i + 1]):
+            other = place[col[y]]
+            if other >= 0:
+                square[met - 1, other] = val[y]
+                square[other, met - 1] = val[y]
+    return met, square
+
+
+@njit(cache=True, nogil=True)
 def _descend(
     at: Any,
     col: Any,
@@ -106,6 +168,7 @@ def _descend(
     l2: Any,
     sweeps: Any,
     tolerance: Any,
+    together: Any,
     first: Any,
     start: Any,
     lo: Any,
@@ -117,9 +180,12 @@ def _descend(
     w = np.zeros(len(own), np.float64)
     left = np.empty(len(own), np.float64)
     active = np.empty(len(own), np.int64)
+    near = np.empty(len(own), np.int64)
+    place = np.full(len(own), -1, np.int64)
+    square = np.empty((64, 64), np.float32)
     for row in range(lo, hi):
         j = first + row
-        n = 0
+        n, met = 0, 0
         left[:] = 0.0
         for y in range(at[j], at[j + 1]):
             # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
@@ -128,13 +194,21 @@ def _descend(
                 left[col[y]] = val[y]
                 n += 1
         for _ in range(sweeps):
-            moved, largest = _pass(active, n, False, w, left, own, at, col, val, l1, l2)
+            moved, largest = _pass(active, n, w, left, own, at, col, val, l1, l2)
             if moved <= tolerance * largest:
                 break
+            met, square = _admit(active, n, w, at, col, val, together, near, met, place, square)
+            before, within = w[near[:met]], left[near[:met]]
             for _ in range(sweeps):
-                moved, largest = _pass(active, n, True, w, left, own, at, col, val, l1, l2)
+                moved, largest = _pass_within(near, met, w, within, own, square, l1, l2)
                 if moved <= tolerance * largest:
                     break
+            for x in range(met):
+                i = near[x]
+                change = w[i] - before[x]
+                if change != 0.0:
+                    for y in range(at[i], at[i + 1]):
+                        left[col[y]] -= change * val[y]
         found = 0
         for x in range(n):
             if w[active[x]] > 0.0:
@@ -142,6 +216,7 @@ def _descend(
                 value[start[row] + found] = w[active[x]]
                 found += 1
             w[active[x]] = 0.0
+        place[near[:met]] = -1
         count[row] = found
 
 
@@ -159,6 +234,7 @@ def elastic_net(
     *,
     sweeps: int,
     tolerance: float = TOLERANCE,
+    together: int = TOGETHER,
 ) -> tuple[Int32, Float32]:
     """Return the weights w >= 0 of every item j: the least of |x_j - X w|^2 / 2 + l2 |w|^2 / 2 + l1 |w|_1 with w_j = 0.
 
@@ -171,6 +247,7 @@ def elastic_net(
         tie: int32 [P]; lower wins.
         sweeps: Passes at most, over all items and, between two of these, over those with a weight.
         tolerance: See ``TOLERANCE``.
+        together: See ``TOGETHER``.
 
     Returns:
         Places int32 [P, K] and weights float32 [P, K], largest first, padded.
@@ -181,7 +258,7 @@ def elastic_net(
     for first, last, start, size in pieces(bound, len(bound)):
         count = np.empty(last - first, np.int64)
         column, value = np.empty(size, np.int32), np.empty(size, np.float32)
-        args = (*square, own, l1, l2, sweeps, tolerance, first, start)
+        args = (*square, own, l1, l2, sweeps, tolerance, together, first, start)
         made = (count, column, value)
         over_rows(last - first, partial(_descend_rows, args, made), steps=1e5)
         own_rows = Lists(np.arange(last - first + 1, dtype=np.int64), np.arange(first, last, dtype=np.int32))
