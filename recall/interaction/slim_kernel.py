@@ -25,8 +25,8 @@ TOLERANCE = 1e-4
 DECAY, MOMENTUM, VARIANCE, TINY = 0.995, 0.9, 0.999, 1e-8
 """Of RMSprop, and the two of Adam (Kingma & Ba 2015, arXiv 1412.6980); and what keeps divisors above 0."""
 TOGETHER = 4096
-"""Items of one target whose weights settle among themselves, on a square of their own (64 MiB), before all are visited
-again; others move in visits to all alone."""
+"""Items whose weights settle among themselves before all are visited again, and the square root of the entries kept of
+one item's Gram rows, and again of these items among themselves: 64 MiB each. With more it is slower, not otherwise."""
 OPTIMISERS = ("sgd", "adagrad", "rmsprop", "adam")
 
 
@@ -81,81 +81,100 @@ def gram(by_item: Sparse, by_user: Sparse, check: Callable[[int], object]) -> Sp
 
 
 @njit(cache=True, nogil=True)
-def _pass(
-    active: Any, n: Any, w: Any, left: Any, own: Any, at: Any, col: Any, val: Any, l1: Any, l2: Any
-) -> tuple[float, float]:
-    """Visit the first ``n`` of ``active`` once, those at 0 too; return largest move and weight."""
-    moved, largest = 0.0, 0.0
-    for x in range(n):
-        i = active[x]
-        new = max(left[i] + own[i] * w[i] - l1, 0.0) / (own[i] + l2)
-        change = new - w[i]
-        if change != 0.0:
-            w[i] = new
-            for y in range(at[i], at[i + 1]):
-                left[col[y]] -= change * val[y]
-            moved = max(moved, abs(change))
-        largest = max(largest, new)
-    return moved, largest
+def _row(
+    x: Any, n: Any, active: Any, place: Any, at: Any, col: Any, val: Any, slot: Any, used: Any, rows: Any
+) -> tuple[Any, int]:
+    """Return the ``n`` entries of row x at the active items, which lie in ``rows``, and how many rows lie there."""
+    if slot[x] >= 0:
+        return rows[slot[x] * n : (slot[x] + 1) * n], used
+    kept = (used + 2) * n <= len(
+        rows
+    )  # behind the last there is room for one that is made again when asked for
+    entries = rows[used * n : (used + 1) * n]
+    entries[:] = 0.0
+    for y in range(at[active[x]], at[active[x] + 1]):
+        other = place[col[y]]
+        if other >= 0:
+            entries[other] = val[y]
+    if kept:
+        slot[x] = used
+    return entries, used + 1 if kept else used
 
 
 @njit(cache=True, nogil=True)
-def _pass_within(
-    near: Any, n: Any, w: Any, left: Any, own: Any, square: Any, l1: Any, l2: Any
-) -> tuple[float, float]:
-    """Visit those of the first ``n`` of ``near`` that have a weight; ``left`` and ``square`` hold these alone."""
-    moved, largest = 0.0, 0.0
-    for x in range(n):
-        i = near[x]
-        if w[i] == 0.0:
-            continue
-        new = max(left[x] + own[i] * w[i] - l1, 0.0) / (own[i] + l2)
-        change = new - w[i]
-        if change != 0.0:
-            w[i] = new
-            row = square[x]
-            for y in range(n):
-                left[y] -= change * row[y]
-            moved = max(moved, abs(change))
-        largest = max(largest, new)
-    return moved, largest
+def _moved(left: Any, own: Any, w: Any, l1: Any, l2: Any) -> float:
+    """Return the best weight of one item while the others stay."""
+    return max(left + own * w - l1, 0.0) / (own + l2)
 
 
 @njit(cache=True, nogil=True)
-def _admit(
-    active: Any,
-    n: Any,
+def _take(left: Any, change: Any, entries: Any) -> None:
+    for y in range(len(left)):
+        left[y] -= change * entries[y]
+
+
+@njit(cache=True, nogil=True)
+def _visit(
+    w: Any, left: Any, own: Any, l1: Any, l2: Any, tolerance: Any, gathered: Any, used: Any, rows: Any
+) -> tuple[bool, int]:
+    """Move every weight once; return whether all moves are small beside the largest weight, and the rows kept."""
+    moved, largest = 0.0, 0.0
+    for x in range(len(w)):
+        new = _moved(left[x], own[x], w[x], l1, l2)
+        change = new - w[x]
+        if change != 0.0:
+            w[x] = new
+            entries, used = _row(x, len(w), *gathered, used, rows)
+            _take(left, change, entries)
+            moved = max(moved, abs(change))
+        largest = max(largest, new)
+    return moved <= tolerance * largest, used
+
+
+@njit(cache=True, nogil=True)
+def _settle(
     w: Any,
-    at: Any,
-    col: Any,
-    val: Any,
-    most: Any,
-    near: Any,
-    met: Any,
-    place: Any,
+    left: Any,
+    own: Any,
+    l1: Any,
+    l2: Any,
+    tolerance: Any,
+    sweeps: Any,
+    gathered: Any,
+    used: Any,
+    rows: Any,
     square: Any,
-) -> tuple[int, Any]:
-    """Add what got a weight to the first ``met`` of ``near``, with its entries; return their number and ``square``."""
-    for x in range(n):
-        i = active[x]
-        if w[i] == 0.0 or place[i] >= 0:
-            continue
-        if met == most:
+    most: Any,
+) -> int:
+    """Move the weights above 0, the first ``most`` of them, until they stay; return the rows kept."""
+    near = np.flatnonzero(w)[:most]
+    n = len(near)
+    for a in range(n):
+        entries, used = _row(near[a], len(w), *gathered, used, rows)
+        among = square[a * n : (a + 1) * n]
+        for b in range(n):
+            among[b] = entries[near[b]]
+    v, rest, diagonal = w[near], left[near], own[near]
+    for _ in range(sweeps):
+        moved, largest = 0.0, 0.0
+        for a in range(n):
+            if v[a] > 0.0:
+                new = _moved(rest[a], diagonal[a], v[a], l1, l2)
+                change = new - v[a]
+                if change != 0.0:
+                    v[a] = new
+                    _take(rest, change, square[a * n : (a + 1) * n])
+                    moved = max(moved, abs(change))
+                largest = max(largest, new)
+        if moved <= tolerance * largest:
             break
-        if met == len(square):
-            wider = np.empty((2 * met, 2 * met), np.float32)
-            wider[:met, :met] = square
-            square = wider
-        near[met], place[i] = i, met
-        met += 1
-        square[met - 1, :met] = 0.0
-        square[:met, met - 1] = 0.0
-        for y in range(at[i], at[i + 1]):
-            other = place[col[y]]
-            if other >= 0:
-                square[met - 1, other] = val[y]
-                square[other, met - 1] = val[y]
-    return met, square
+    for a in range(n):
+        change = v[a] - w[near[a]]
+        if change != 0.0:
+            w[near[a]] = v[a]
+            entries, used = _row(near[a], len(w), *gathered, used, rows)
+            _take(left, change, entries)
+    return used
 
 
 @njit(cache=True, nogil=True)
@@ -177,47 +196,30 @@ def _descend(
     column: Any,
     value: Any,
 ) -> None:
-    w = np.zeros(len(own), np.float64)
-    left = np.empty(len(own), np.float64)
-    active = np.empty(len(own), np.int64)
-    near = np.empty(len(own), np.int64)
     place = np.full(len(own), -1, np.int64)
-    square = np.empty((64, 64), np.float32)
+    rows = np.empty(max(together * together, 2 * len(own)), np.float32)
+    square = np.empty(together * together, np.float32)
     for row in range(lo, hi):
         j = first + row
-        n, met = 0, 0
-        left[:] = 0.0
-        for y in range(at[j], at[j + 1]):
-            # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
-            if col[y] != j and val[y] > l1:
-                active[n] = col[y]
-                left[col[y]] = val[y]
-                n += 1
+        near, shared = col[at[j] : at[j + 1]], val[at[j] : at[j + 1]]
+        # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
+        chosen = (near != j) & (shared > l1)
+        active, left = near[chosen], shared[chosen].astype(np.float64)
+        place[active] = np.arange(len(active))
+        gathered = (active, place, at, col, val, np.full(len(active), -1, np.int64))
+        w, diagonal, used = np.zeros(len(active)), own[active], 0
         for _ in range(sweeps):
-            moved, largest = _pass(active, n, w, left, own, at, col, val, l1, l2)
-            if moved <= tolerance * largest:
+            done, used = _visit(w, left, diagonal, l1, l2, tolerance, gathered, used, rows)
+            if done:
                 break
-            met, square = _admit(active, n, w, at, col, val, together, near, met, place, square)
-            before, within = w[near[:met]], left[near[:met]]
-            for _ in range(sweeps):
-                moved, largest = _pass_within(near, met, w, within, own, square, l1, l2)
-                if moved <= tolerance * largest:
-                    break
-            for x in range(met):
-                i = near[x]
-                change = w[i] - before[x]
-                if change != 0.0:
-                    for y in range(at[i], at[i + 1]):
-                        left[col[y]] -= change * val[y]
-        found = 0
-        for x in range(n):
-            if w[active[x]] > 0.0:
-                column[start[row] + found] = active[x]
-                value[start[row] + found] = w[active[x]]
-                found += 1
-            w[active[x]] = 0.0
-        place[near[:met]] = -1
-        count[row] = found
+            used = _settle(
+                w, left, diagonal, l1, l2, tolerance, sweeps, gathered, used, rows, square, together
+            )
+        place[active] = -1
+        found = np.flatnonzero(w)
+        count[row] = len(found)
+        column[start[row] : start[row] + len(found)] = active[found]
+        value[start[row] : start[row] + len(found)] = w[found]
 
 
 def _descend_rows(given: tuple[Any, ...], made: tuple[Any, ...], lo: int, hi: int) -> None:
