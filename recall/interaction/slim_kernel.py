@@ -102,7 +102,7 @@ def _row(
 
 
 @njit(cache=True, nogil=True)
-def _moved(left: Any, own: Any, w: Any, l1: Any, l2: Any) -> float:
+def _moved(left: Any, own: Any, w: Any, l1: Any, l2: Any) -> Any:
     """Return the best weight of one item while the others stay."""
     return max(left + own * w - l1, 0.0) / (own + l2)
 
@@ -145,7 +145,7 @@ def _settle(
     rows: Any,
     square: Any,
     most: Any,
-) -> int:
+) -> Any:
     """Move the weights above 0, the first ``most`` of them, until they stay; return the rows kept."""
     near = np.flatnonzero(w)[:most]
     n = len(near)
