@@ -45,6 +45,7 @@ from stagelens.pipeline.experiment.integration_parts import (
 from stagelens.pipeline.experiment.integration_settings import INTERACTION, Method, levelled, methods_of
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.recipe import Recipe, load
 
 
@@ -173,7 +174,7 @@ def _rerank_trials(parts: Parts, methods: Sequence[Method], listed: Union) -> It
 # ---------------------------------------------------------------- choice
 
 
-def choose_settings(study: Study, plan: Plan, values: Values) -> ComparePlan:
+def choose_settings(study: Study, plan: Plan, values: Values, progress: Progress) -> ComparePlan:
     """Choose every setting and the best of each kind on valid, add the systems of both stages and the twins.
 
     Raises:
@@ -181,6 +182,7 @@ def choose_settings(study: Study, plan: Plan, values: Values) -> ComparePlan:
     """
     if not isinstance(plan, ComparePlan):
         raise TypeError(f"choose_settings takes a ComparePlan, not {type(plan).__name__}")
+    progress.note(f"{len(plan.trials)} settings are tried on valid")
     tried = values([trial.arm for trial in plan.trials])
     trials = _chosen([replace(trial, valid=one) for trial, one in zip(plan.trials, tried, strict=True)])
     references = plan.arms[: len(plan.arms) - len(trials)]

@@ -25,6 +25,7 @@ from stagelens.pipeline.experiment.sparsity import plan_of_sparsity
 from stagelens.pipeline.experiment.sparsity_block import sparsity_blocks
 from stagelens.pipeline.experiment.sparsity_curves import slices_of_sparsity
 from stagelens.pipeline.experiment.summary import Finished
+from stagelens.pipeline.progress import Progress
 from stagelens.pipeline.workbench import Workbench
 
 
@@ -42,7 +43,7 @@ class Kind:
     """
 
     plan: Callable[[Study, Dataset], Plan]
-    choose: Callable[[Study, Plan, Values], Plan] | None = None
+    choose: Callable[[Study, Plan, Values, Progress], Plan] | None = None
     blocks: Callable[[Finished], dict[str, Any]] | None = None
     slices: Callable[[Study, Plan, Split, Truth], list[Slice]] | None = None
     served: Callable[[Study, Plan, Callable[[str, int], Workbench]], dict[str, Any]] | None = None

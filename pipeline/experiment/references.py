@@ -30,6 +30,7 @@ from stagelens.pipeline.experiment.summary import primary_metric
 from stagelens.pipeline.experiment.tuning_search import FAULTS
 from stagelens.pipeline.experiment.tuning_space import SEARCH, Searched, Value, space_of
 from stagelens.pipeline.experiment.tuning_trials import Trial, next_parameters
+from stagelens.pipeline.progress import Progress, Task
 from stagelens.pipeline.recipe import Recipe, dump, load
 from stagelens.pipeline.seeds import derive
 
@@ -159,7 +160,7 @@ def _serving(arm: Arm, channel: Recipe) -> Arm:
     return replace(arm, system=replace(arm.system, parts=(channel,)))
 
 
-def choose_references(study: Study, plan: Plan, values: Values) -> Plan:
+def choose_references(study: Study, plan: Plan, values: Values, progress: Progress) -> Plan:
     """Choose the setting of every reference, and leave out those that are refused.
 
     Raises:
@@ -172,12 +173,14 @@ def choose_references(study: Study, plan: Plan, values: Values) -> Plan:
     kept: list[Reference] = []
     left_out: dict[str, str] = {}
     stage, view = WHERE[study.stage][-1]
-    for one in plan.references:
-        found = _chosen(study, one, plan.arm((stage, view, one.name)), values)
-        if isinstance(found, str):
-            left_out[one.name] = found
-        else:
-            kept.append(found)
+    counts = {one.name: _count(study, one) for one in plan.references}
+    with progress.task("settings of references on valid", sum(counts.values())) as task:
+        for one in plan.references:
+            found = _chosen(study, one, plan.arm((stage, view, one.name)), values, task)
+            if isinstance(found, str):
+                left_out[one.name] = found
+            else:
+                kept.append(found)
     if reason := left_out.get(study.references.baseline):
         raise ConfigError(
             f"references.baseline = {study.references.baseline!r} cannot run: {reason}. Name another system as baseline"
@@ -185,13 +188,13 @@ def choose_references(study: Study, plan: Plan, values: Values) -> Plan:
     return _compared(study, plan, kept, left_out)
 
 
-def _chosen(study: Study, one: Reference, arm: Arm, values: Values) -> Reference | str:
+def _chosen(study: Study, one: Reference, arm: Arm, values: Values, task: Task) -> Reference | str:
     """Return the reference with its best setting, or why none can run."""
     on_test = study.protocol.select_on == "test"
     best: Reference | None = None
     reason = ""
     tried = 0
-    for parameters, answer in _settings(study, one):
+    for parameters, answer in _settings(study, one, task):
         try:
             made = replace(one, chosen=parameters)
             [value] = values([_serving(arm, made.channel)], on_test)
@@ -205,18 +208,22 @@ def _chosen(study: Study, one: Reference, arm: Arm, values: Values) -> Reference
     return reason if best is None else replace(best, tried=tried)
 
 
-def _settings(study: Study, one: Reference) -> Iterator[tuple[Mapping[str, Value], list[float]]]:
+def _count(study: Study, one: Reference) -> int:
+    return study.references.settings if one.arm.space else 1
+
+
+def _settings(study: Study, one: Reference, task: Task) -> Iterator[tuple[Mapping[str, Value], list[float]]]:
     """Yield the values of every setting, the configured ones (as none) first; the caller puts its value in the list."""
     trials: list[Trial] = []
-    count = study.references.settings if one.arm.space else 1
     seed = derive(study.seeds[0], "references", one.name)
-    for number in range(count):
+    for number in range(_count(study, one)):
         parameters = next_parameters(one.arm, trials, "random", seed)
         answer: list[float] = []
         repeated = any(dict(trial.parameters) == parameters for trial in trials)
         if not repeated:
             yield (parameters if number else {}), answer
         trials.append(Trial(number, parameters, answer[0] if answer else None, 0.0, "complete"))
+        task.advance()
 
 
 def recipe_of(one: Reference) -> dict[str, Any]:

@@ -185,7 +185,7 @@ class Run:
         plan = self.plan
         if kind.choose is not None:
             with self.phases("choice"):
-                plan = self.plan = kind.choose(self.study, plan, self.values)
+                plan = self.plan = kind.choose(self.study, plan, self.values, self.progress)
         valid: dict[Key, list[float]] = {}
         for seed in self.study.seeds:
             for variant in self.variants:

@@ -14,6 +14,7 @@ from stagelens.pipeline.experiment.integration import choose_settings, plan_of_c
 from stagelens.pipeline.experiment.integration_options import CompareOptions
 from stagelens.pipeline.experiment.integration_parts import KINDS
 from stagelens.pipeline.experiment.runner import simulate
+from stagelens.pipeline.progress import Silent
 from stagelens.pipeline.report import integration as tables
 from stagelens.pipeline.report.schema import validate
 from stagelens.pipeline.workbench import Workbench
@@ -250,7 +251,7 @@ def test_an_honest_study_asks_nothing_of_test(make_study, folder, make_world):
     study, dataset = make_study(), make_world(3, users=30, modalities={"text": {"width": 4}})
     for confound in ((), ("fit-on-valid", "mask", "unnormalised-ndcg"), ("select-on-test",)):
         options = CompareOptions(fusion=FUSIONS, ensemble=ENSEMBLES, trials=2, confound=confound)
-        plan = choose_settings(study, laid_out(study, dataset, options), values)
+        plan = choose_settings(study, laid_out(study, dataset, options), values, Silent())
         assert any(asked) == (confound == ("select-on-test",)) == bool(plan.warnings)
 
 
@@ -281,7 +282,7 @@ def test_one_system_can_be_confounded_by_name(make_study, make_world):
     def values(arms, on_test=False):  # Concat is better on valid, WeightedSum better than Borda
         return [float("Concat" in arm.name) + float("Weighted" in arm.name) for arm in arms]
 
-    plan = choose_settings(study, laid_out(study, dataset, options), values)
+    plan = choose_settings(study, laid_out(study, dataset, options), values, Silent())
     assert plan.best["recall", "fusion"][2] == "fusion: Concat"
     assert {twin.honest[2] for twin in plan.twins} == {name}
     assert {twin.name for twin in plan.twins} == {f"{name} ({confound})" for confound in confounds}
@@ -328,7 +329,7 @@ def test_a_confound_without_a_stage_is_said(make_study, make_world):
     study = make_study(stage="recall")
     options = CompareOptions(fusion=FUSIONS, ensemble=ENSEMBLES, confound=("unnormalised-ndcg",))
     plan = choose_settings(
-        study, laid_out(study, dataset, options), lambda arms, on_test=False: [0.5] * len(arms)
+        study, laid_out(study, dataset, options), lambda arms, on_test=False: [0.5] * len(arms), Silent()
     )
     assert not plan.twins
     assert "unnormalised-ndcg means something at re-rank and end to end alone" in plan.warnings[0]

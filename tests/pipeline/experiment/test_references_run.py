@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -272,6 +273,33 @@ def test_the_choice_among_settings_is_made_on_valid_or_loudly_on_test(run, store
     }
     for name in ("Item-KNN", "SVD"):
         assert best[name]["value"] >= plain[name]["value"]  # the first setting is the configured one
+
+
+class Told(Silent):
+    """Progress that remembers how many steps of every task were announced and taken."""
+
+    def __init__(self):
+        self.steps: dict[str, list[int]] = {}
+
+    @contextmanager
+    def task(self, name, total):
+        taken = self.steps.setdefault(name, [total, 0])
+
+        class Step:
+            def advance(self, steps=1):
+                taken[1] += steps
+
+        yield Step()
+
+
+def test_settings_are_counted_while_they_are_tried(make_study, tmp_path):
+    pytest.importorskip("optuna", reason="settings are drawn by optuna (extra tune)")
+    options = {"references.systems": SYSTEMS, "references.settings": 3, "recall.size": SIZE, "seeds": [0]}
+    told = Told()
+    simulate(
+        make_study(kind="references", **options), out=tmp_path / "out", store=tmp_path / "kept", progress=told
+    )
+    assert told.steps["settings of references on valid"] == [8, 8]  # SVD and TopPop have nothing free
 
 
 def test_loo99_is_a_block_apart_and_says_so(run, store, make_study):

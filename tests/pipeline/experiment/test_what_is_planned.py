@@ -7,6 +7,7 @@ import pytest
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment import estimate
 from stagelens.pipeline.experiment.arms import chosen_modalities, plan_of
+from stagelens.pipeline.experiment.references import plan_of_references
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,12 @@ def test_a_study_without_rerankers_is_not_timed_as_if_it_taught_any(make_study, 
     cross = {"protocol.refit": "cross", "protocol.folds": 20}  # windows that teach re-rankers alone
     assert seconds(stage="recall", **cross) == recall
     assert seconds(stage="both", **cross) > both
+
+
+def test_references_with_settings_are_timed_with_all_of_them(make_study, tiny, tiny_split):
+    def seconds(settings):
+        study = make_study(kind="references", **{"references.settings": settings})
+        return estimate.estimate_seconds(study, plan_of_references(study, tiny), tiny, tiny_split)
+
+    one, eleven = seconds(1) - estimate.START, seconds(11) - estimate.START
+    assert 2 * one < eleven < 11 * one
