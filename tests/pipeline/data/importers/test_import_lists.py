@@ -49,6 +49,12 @@ def test_the_same_data_come_out(mgcl, tmp_path, importing, same_data):
     same_data(own, tmp_path / "out")
 
 
+def test_the_numbers_of_a_run_are_the_same(mgcl, tmp_path, importing, figures):
+    own, root = mgcl
+    importing("lists", root, tmp_path / "out")
+    assert figures(tmp_path / "out") == figures(own)
+
+
 def test_the_page_runs(mgcl, run_page, tmp_path):
     shutil.copy(mgcl[1] / "train.txt", mgcl[1] / "all.txt")
     assert run_page("formats/lists.md", tmp_path) >= 2

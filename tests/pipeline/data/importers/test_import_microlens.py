@@ -50,6 +50,12 @@ def test_the_same_data_come_out(micro, tmp_path, importing, same_data):
     same_data(own, tmp_path / "out")
 
 
+def test_the_numbers_of_a_run_are_the_same(micro, tmp_path, importing, figures):
+    own, root = micro
+    importing("microlens", root, tmp_path / "out")
+    assert figures(tmp_path / "out") == figures(own)
+
+
 def test_the_page_runs(micro, run_page, tmp_path):
     counts = "".join(f"{item}\t5\t50\n" for item in range(1, 9))
     (micro[1] / "MicroLens-50k_likes_and_views.txt").write_text(counts)

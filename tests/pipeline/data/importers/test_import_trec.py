@@ -45,6 +45,12 @@ def test_the_same_data_and_lists_come_out(trec, tmp_path, importing, same_data):
     assert len(read_lists(str(tmp_path / "out" / "bm25.run"))) == told["events"]
 
 
+def test_the_numbers_of_a_run_are_the_same(trec, tmp_path, importing, figures):
+    own, root = trec
+    importing("trec", root, tmp_path / "out")
+    assert figures(tmp_path / "out") == figures(own)
+
+
 def test_the_page_runs(trec, run_page, tmp_path):
     shutil.copy(trec[1] / "bm25.run", trec[1] / "dense.run")
     assert run_page("formats/trec.md", tmp_path) >= 2
