@@ -102,6 +102,86 @@ def _sort(key: Any, size: Any, ends: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def room(depth: Any) -> Any:
+    """Return the array that ``keep`` fills for a list of ``depth``; the best are parted off when it is full."""
+    return np.empty(4 * depth + 64, np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def keep(
+    items: Any, bits: Any, seen: Any, tie: Any, depth: Any, key: Any, size: Any, least: Any
+) -> tuple[int, Any]:
+    """Put what may be among the best ``depth`` unseen items into ``key``: the score's bits, then the place among ties.
+
+    Args:
+        items: int32 [N].
+        bits: uint32 [N], of their scores; NaN is left out.
+        seen: int32 [S], increasing.
+        tie: int32 [I].
+        depth: Items of the list.
+        key: From ``room``; ``size`` of them stand there, more than ``len(seen)`` beyond ``depth`` are parted off.
+        size: See ``key``; 0 at first.
+        least: uint64, what a key must reach; 0 at first.
+
+    Returns:
+        New ``size`` and ``least``.
+    """
+    sign, low, infinite = np.uint32(1 << 31), np.uint32(0xFFFFFFFF), np.uint32(0x7F800000)
+    half = np.uint64(32)
+    late = len(seen) <= depth  # few were seen: they are left out of the best alone
+    most = depth + len(seen) if late else depth
+    least_score = np.uint32(least >> half)
+    for at in range(len(items)):
+        value = bits[at]
+        rising = ~value if value & sign else value | sign
+        if value == sign:  # -0 is 0
+            rising = sign
+        if rising < least_score or (value & ~sign) > infinite:
+            continue
+        number = (np.uint64(rising) << half) | np.uint64(low - np.uint32(tie[np.uint32(items[at])]))
+        if number < least or (not late and _holds(seen, 0, len(seen), items[at])):
+            continue
+        key[size] = number
+        size += 1
+        if size == len(key):
+            _select(key, size, most)
+            size, least = most, key[0]
+            for place in range(1, most):
+                least = min(least, key[place])
+            least_score = np.uint32(least >> half)
+    return size, least
+
+
+@njit(cache=True, nogil=True)
+def finish(seen: Any, at_tie: Any, key: Any, size: Any, ends: Any, item: Any, out: Any) -> None:
+    """Write the best unseen items of ``keep`` in order: ``item`` int32 [K], ``out`` uint32 [K], bits of the scores.
+
+    ``ends`` is int64 [128], of no meaning; ``at_tie`` int32 [I], the item at every place among ties.
+    """
+    sign, low, half = np.uint32(1 << 31), np.uint32(0xFFFFFFFF), np.uint64(32)
+    depth = len(item)
+    late = len(seen) <= depth
+    most = depth + len(seen) if late else depth
+    if size > most:
+        _select(key, size, most)
+        size = most
+    if late:
+        kept = 0
+        for at in range(size):
+            if not _holds(seen, 0, len(seen), at_tie[low - np.uint32(key[at] & np.uint64(low))]):
+                key[kept] = key[at]
+                kept += 1
+        size = min(kept, depth)
+        if kept > depth:
+            _select(key, kept, depth)
+    _sort(key, size, ends)
+    for at in range(size):
+        rising = np.uint32(key[at] >> half)
+        item[at] = at_tie[low - np.uint32(key[at] & np.uint64(low))]
+        out[at] = rising ^ sign if rising & sign else ~rising
+
+
+@njit(cache=True, nogil=True)
 def _top(
     start: Any,
     count: Any,
@@ -116,52 +196,13 @@ def _top(
     item: Any,
     out: Any,
 ) -> None:
-    """Cut rows by one number each: the bits of the score, made to rise with it, then the place among ties, falling."""
-    sign, low, infinite = np.uint32(1 << 31), np.uint32(0xFFFFFFFF), np.uint32(0x7F800000)
-    half = np.uint64(32)
     depth = item.shape[1]
-    key = np.empty(4 * depth + 64, np.uint64)
-    ends = np.empty(128, np.int64)
+    key, ends = room(depth), np.empty(128, np.int64)
     for row in range(lo, hi):
-        begin, end = seen_at[row], seen_at[row + 1]
-        late = end - begin <= depth  # few were seen: they are left out of the best alone
-        most = depth + end - begin if late else depth
-        size, least, least_score = 0, np.uint64(0), np.uint32(0)
-        for at in range(start[row], start[row] + count[row]):
-            value = bits[at]
-            rising = ~value if value & sign else value | sign
-            if value == sign:  # -0 is 0
-                rising = sign
-            if rising < least_score or (value & ~sign) > infinite:
-                continue
-            number = (np.uint64(rising) << half) | np.uint64(low - np.uint32(tie[np.uint32(items[at])]))
-            if number < least or (not late and _holds(seen, begin, end, items[at])):
-                continue
-            key[size] = number
-            size += 1
-            if size == len(key):
-                _select(key, size, most)
-                size, least = most, key[0]
-                for place in range(1, most):
-                    least = min(least, key[place])
-                least_score = np.uint32(least >> half)
-        if size > most:
-            _select(key, size, most)
-            size = most
-        if late:
-            kept = 0
-            for at in range(size):
-                if not _holds(seen, begin, end, at_tie[low - np.uint32(key[at] & np.uint64(low))]):
-                    key[kept] = key[at]
-                    kept += 1
-            size = min(kept, depth)
-            if kept > depth:
-                _select(key, kept, depth)
-        _sort(key, size, ends)
-        for at in range(size):
-            rising = np.uint32(key[at] >> half)
-            item[row, at] = at_tie[low - np.uint32(key[at] & np.uint64(low))]
-            out[row, at] = rising ^ sign if rising & sign else ~rising
+        begin, end = start[row], start[row] + count[row]
+        own = seen[seen_at[row] : seen_at[row + 1]]
+        size, _ = keep(items[begin:end], bits[begin:end], own, tie, depth, key, 0, np.uint64(0))
+        finish(own, at_tie, key, size, ends, item[row], out[row])
 
 
 @njit(cache=True, nogil=True)
@@ -226,8 +267,16 @@ def _top_groups(
                 size = depth if full else size + 1
 
 
-def _blank(rows: int, depth: int) -> tuple[Int32, Float32]:
+def blank(rows: int, depth: int) -> tuple[Int32, Float32]:
+    """Return padded lists without an item: int32 and float32 [rows, depth]."""
     return np.full((rows, depth), PADDING, np.int32), np.full((rows, depth), -np.inf, np.float32)
+
+
+def places(tie: Int32) -> Int32:
+    """Return int32 [I], the item at every place of the permutation ``tie``."""
+    at_tie = np.empty(len(tie), np.int32)
+    at_tie[tie] = np.arange(len(tie), dtype=np.int32)
+    return at_tie
 
 
 def walk(order: Int32, score: Float32, seen: Lists, depth: int) -> tuple[Int32, Float32]:
@@ -242,7 +291,7 @@ def walk(order: Int32, score: Float32, seen: Lists, depth: int) -> tuple[Int32, 
     Returns:
         int32 [Q, depth] and float32 [Q, depth], padded.
     """
-    item, out = _blank(len(seen), depth)
+    item, out = blank(len(seen), depth)
     over_rows(len(seen), lambda lo, hi: _walk(order, score, seen.indptr, seen.items, lo, hi, item, out))
     return item, out
 
@@ -270,10 +319,8 @@ def top(
     Returns:
         int32 [Q, depth] and float32 [Q, depth], padded.
     """
-    item, out = _blank(len(start), depth)
-    at_tie = np.empty(len(tie), np.int32)
-    at_tie[tie] = np.arange(len(tie), dtype=np.int32)
-    args = (start, count, items, scores.view(np.uint32), seen.indptr, seen.items, tie, at_tie)
+    item, out = blank(len(start), depth)
+    args = (start, count, items, scores.view(np.uint32), seen.indptr, seen.items, tie, places(tie))
     made = (item, out.view(np.uint32))
     steps = 50.0 + float(count.mean()) if len(count) else 0.0
     over_rows(len(start), lambda lo, hi: _top(*args, lo, hi, *made), steps=steps)
@@ -308,7 +355,7 @@ def top_groups(
         int32 [Q, depth] and float32 [Q, depth], padded.
     """
     rows = len(vectors_at) - 1
-    item, out = _blank(rows, depth)
+    item, out = blank(rows, depth)
     args = (vectors_at, group, score, members_at, member, seen.indptr, seen.items, tie)
     steps = 10.0 * group.size / max(rows, 1)
     over_rows(rows, lambda lo, hi: _top_groups(*args, lo, hi, item, out), steps=steps)

@@ -8,7 +8,6 @@ Import this module inside functions only: numba takes a second to load.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Float32, Float64, Int32, Int64, Lists
 from stagelens.pipeline.threads import over_rows
-from stagelens.recall.interaction.products import Sparse, pieces
-from stagelens.recall.seen import top
+from stagelens.recall.interaction.products import Sparse
+from stagelens.recall.seen import blank, finish, keep, places, room
 
 TOLERANCE = 1e-4
 """Coordinate descent ends when no weight moves by more than this share of the largest."""
@@ -188,19 +187,18 @@ def _descend(
     sweeps: Any,
     tolerance: Any,
     together: Any,
-    first: Any,
-    start: Any,
+    tie: Any,
+    at_tie: Any,
     lo: Any,
     hi: Any,
-    count: Any,
-    column: Any,
-    value: Any,
+    item: Any,
+    out: Any,
 ) -> None:
     place = np.full(len(own), -1, np.int64)
     rows = np.empty(max(together * together, 2 * len(own)), np.float32)
     square = np.empty(together * together, np.float32)
-    for row in range(lo, hi):
-        j = first + row
+    key, ends, nobody = room(item.shape[1]), np.empty(128, np.int64), np.empty(0, np.int32)
+    for j in range(lo, hi):
         near, shared = col[at[j] : at[j + 1]], val[at[j] : at[j + 1]]
         # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
         chosen = (near != j) & (shared > l1)
@@ -217,13 +215,9 @@ def _descend(
             )
         place[active] = -1
         found = np.flatnonzero(w)
-        count[row] = len(found)
-        column[start[row] : start[row] + len(found)] = active[found]
-        value[start[row] : start[row] + len(found)] = w[found]
-
-
-def _descend_rows(given: tuple[Any, ...], made: tuple[Any, ...], lo: int, hi: int) -> None:
-    _descend(*given, lo, hi, *made)
+        bits = w[found].astype(np.float32).view(np.uint32)
+        size, _ = keep(active[found], bits, nobody, tie, item.shape[1], key, 0, np.uint64(0))
+        finish(nobody, at_tie, key, size, ends, item[j], out[j])
 
 
 def elastic_net(
@@ -231,7 +225,7 @@ def elastic_net(
     own: Float64,
     l1: float,
     l2: float,
-    keep: int,
+    depth: int,
     tie: Int32,
     *,
     sweeps: int,
@@ -245,7 +239,7 @@ def elastic_net(
         own: float64 [P], its diagonal.
         l1: See above.
         l2: See above.
-        keep: Largest weights kept (K).
+        depth: Largest weights kept (K).
         tie: int32 [P]; lower wins.
         sweeps: Passes at most, over all items and, between two of these, over those with a weight.
         tolerance: See ``TOLERANCE``.
@@ -254,17 +248,10 @@ def elastic_net(
     Returns:
         Places int32 [P, K] and weights float32 [P, K], largest first, padded.
     """
-    bound = square.lengths
-    item = np.empty((len(bound), keep), np.int32)
-    weight = np.empty((len(bound), keep), np.float32)
-    for first, last, start, size in pieces(bound, len(bound)):
-        count = np.empty(last - first, np.int64)
-        column, value = np.empty(size, np.int32), np.empty(size, np.float32)
-        args = (*square, own, l1, l2, sweeps, tolerance, together, first, start)
-        made = (count, column, value)
-        over_rows(last - first, partial(_descend_rows, args, made), steps=1e5)
-        own_rows = Lists(np.arange(last - first + 1, dtype=np.int64), np.arange(first, last, dtype=np.int32))
-        item[first:last], weight[first:last] = top(start, count, column, value, own_rows, tie, keep)
+    item, weight = blank(len(own), depth)
+    args = (*square, own, l1, l2, sweeps, tolerance, together, tie, places(tie))
+    made = (item, weight.view(np.uint32))
+    over_rows(len(own), lambda lo, hi: _descend(*args, lo, hi, *made), steps=1e5)
     return item, weight
 
 

@@ -98,15 +98,15 @@ def test_more_neighbours_than_items_are_refused_and_the_default_fits_all() -> No
         assert array.tobytes() == default.arrays[name].tobytes()
 
 
-def test_item_knn_in_small_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_item_knn_in_small_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from stagelens.recall.interaction import products
 
     window = random_window(2, 60, 50, 600)
     whole = ItemKNN().fit(TrainingData(window), seed=0).save()
-    monkeypatch.setattr(products, "BUFFER", 64)
-    pieces = ItemKNN().fit(TrainingData(window), seed=0).save()
+    monkeypatch.setattr(products, "BLOCK", 7)
+    blocks = ItemKNN().fit(TrainingData(window), seed=0).save()
     for name, array in whole.arrays.items():
-        assert array.tobytes() == pieces.arrays[name].tobytes()
+        assert array.tobytes() == blocks.arrays[name].tobytes()
 
 
 def test_weights_change_what_counts() -> None:

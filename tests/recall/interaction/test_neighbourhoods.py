@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from stagelens.pipeline import native
 from stagelens.pipeline.core import Float64, Interactions, Lists, Queries, TrainingData
@@ -215,7 +213,7 @@ def test_more_neighbours_than_users_are_refused_and_the_default_takes_all() -> N
 
 
 @pytest.mark.parametrize("recipe", [ItemKNN(similarity="tversky"), UserKNN(similarity="jaccard", shrink=1)])
-def test_neither_pieces_nor_threads_change_a_byte(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_blocks_nor_threads_change_a_byte(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from stagelens.pipeline import threads
     from stagelens.recall.interaction import products
 
@@ -223,28 +221,12 @@ def test_neither_pieces_nor_threads_change_a_byte(recipe: Any, monkeypatch: pyte
     queries = ask(window)
     with native.limited(1):
         once = recipe.fit(TrainingData(window), seed=0).retrieve(queries, 20)
-    monkeypatch.setattr(products, "BUFFER", 64)
+    monkeypatch.setattr(products, "BLOCK", 7)
     monkeypatch.setattr(threads, "STEPS_WORTH_A_THREAD", 1)
     with native.limited(3):
         again = recipe.fit(TrainingData(window), seed=0).retrieve(queries, 20)
     assert once.item.tobytes() == again.item.tobytes()
     assert once.score.tobytes() == again.score.tobytes()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 30), max_size=30), st.integers(1, 40), st.integers(0, 3))
-def test_pieces_cover_every_row_once(lengths: list[int], room: int, width: int) -> None:
-    from stagelens.recall.interaction import products
-
-    bound = np.array(lengths, np.int64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "BUFFER", room)
-        made = list(products.pieces(bound, width))
-    assert [row for first, last, _, _ in made for row in range(first, last)] == list(range(len(bound)))
-    for first, last, start, size in made:
-        assert size == bound[first:last].sum()
-        assert last == first + 1 or size <= max(room, 16 * width)
-        np.testing.assert_array_equal(start, np.concatenate([[0], np.cumsum(bound[first:last])[:-1]]))
 
 
 @pytest.mark.filterwarnings("ignore:Method expects CSR input")  # it warns of what it makes itself

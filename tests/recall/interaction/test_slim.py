@@ -140,14 +140,12 @@ def test_what_does_not_fit_is_refused_with_the_reason(recipe: Any, monkeypatch: 
 
 
 @pytest.mark.parametrize("recipe", [SLIM(l1=0.5, l2=5), SLIMBPR(epochs=3)])
-def test_neither_pieces_nor_threads_change_a_byte(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_strips_nor_threads_change_a_byte(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from stagelens.pipeline import threads
-    from stagelens.recall.interaction import products
 
     data = TrainingData(linear_window(6))
     with native.limited(1):
         once = recipe.fit(data, seed=1).save().arrays
-    monkeypatch.setattr(products, "BUFFER", 64)
     monkeypatch.setattr(square, "STRIP", 7)
     monkeypatch.setattr(threads, "STEPS_WORTH_A_THREAD", 1)
     with native.limited(3):
