@@ -5,6 +5,9 @@ the systems by every metric at every cut-off of every data set. A system that a 
 
     python benchmarks/references.py RUN RUN ... [--stage both|recall] [--kinds ndcg,recall] [--markdown]
 
+``--toml`` prints the values chosen in runs with ``references.settings`` instead, as ``configs/references.toml`` holds
+them.
+
 References:
     McElfresh et al. 2022, arXiv:2206.11886: mean ranks over 85 data sets and 10 accuracy metrics, among 20 systems,
     tuned with 100 trials, items that a user had not excluded. Only the order compares.
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stagelens.pipeline.experiment.references_ranks import PUBLISHED, Standing, agreement, standings
+from stagelens.pipeline.recipe import lookup
 
 Cells = list[dict[str, float | None]]
 
@@ -66,6 +70,17 @@ def table(found: dict[str, list[Standing]], whole: list[Standing]) -> list[list[
     return rows
 
 
+def chosen_values(summary: dict[str, Any]) -> str:
+    """Return the chosen value of every field that is searched, as a table of ``references.tuned``."""
+    lines = [f"[references.tuned.{summary['dataset']['name']}]"]
+    for row in summary["references"]["systems"]:
+        made = row["recipe"].get("vectors", row["recipe"])
+        fields = [f"{key} = {json.dumps(made[key])}" for key in lookup(made["use"]).space]
+        if fields:
+            lines.append(f"{row['system']} = {{ {', '.join(fields)} }}")
+    return "\n".join(lines)
+
+
 def drawn(rows: list[list[str]], markdown: bool) -> str:
     """Return the rows as aligned columns or as a pipe table."""
     if markdown:
@@ -88,7 +103,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--stage", choices=("both", "recall"), default="both")
     parser.add_argument("--kinds", default="", help="metrics to rank by, e.g. ndcg,recall; all")
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--toml", action="store_true", help="the chosen values, nothing else")
     asked = parser.parse_args(words)
+    if asked.toml:
+        print("\n\n".join(chosen_values(read(folder)) for folder in asked.runs))
+        return
     kinds = [kind for kind in asked.kinds.split(",") if kind]
     cells: dict[str, Cells] = {}
     for folder in asked.runs:

@@ -7,7 +7,7 @@ Import this module inside functions only: numba takes a second to load.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -101,35 +101,44 @@ def _sort(key: Any, size: Any, ends: Any) -> None:
         key[to] = moved
 
 
-@njit(cache=True, nogil=True)
-def room(depth: Any) -> Any:
-    """Return the array that ``keep`` fills for a list of ``depth``; the best are parted off when it is full."""
-    return np.empty(4 * depth + 64, np.uint64)
+class Room(NamedTuple):
+    """Where one thread keeps what may be among the best of a row. Made outside: arrays in a loop take long to compile.
+
+    Attributes:
+        key: uint64 [4 K + 64], the bits of a score, made to rise with it, then the place among ties, falling.
+        state: uint64 [2], how many keys stand there and what a further one must reach.
+        ends: int64 [128], of no meaning.
+    """
+
+    key: NDArray[np.uint64]
+    state: NDArray[np.uint64]
+    ends: Int64
+
+    @classmethod
+    def of(cls, depth: int) -> Room:
+        """Return room for lists of ``depth``; the best are parted off when it is full."""
+        return cls(np.empty(4 * depth + 64, np.uint64), np.zeros(2, np.uint64), np.empty(128, np.int64))
 
 
 @njit(cache=True, nogil=True)
-def keep(
-    items: Any, bits: Any, seen: Any, tie: Any, depth: Any, key: Any, size: Any, least: Any
-) -> tuple[int, Any]:
-    """Put what may be among the best ``depth`` unseen items into ``key``: the score's bits, then the place among ties.
+def keep(items: Any, bits: Any, seen: Any, tie: Any, depth: Any, key: Any, state: Any) -> None:
+    """Put what may be among the best ``depth`` unseen items of a row into its room.
 
     Args:
         items: int32 [N].
         bits: uint32 [N], of their scores; NaN is left out.
-        seen: int32 [S], increasing.
+        seen: int32 [S], increasing; at most ``depth`` of them are left out at the end alone.
         tie: int32 [I].
-        depth: Items of the list.
-        key: From ``room``; ``size`` of them stand there, more than ``len(seen)`` beyond ``depth`` are parted off.
-        size: See ``key``; 0 at first.
-        least: uint64, what a key must reach; 0 at first.
-
-    Returns:
-        New ``size`` and ``least``.
+        depth: Items of the list (K).
+        key: See ``Room``.
+        state: See ``Room``.
     """
     sign, low, infinite = np.uint32(1 << 31), np.uint32(0xFFFFFFFF), np.uint32(0x7F800000)
     half = np.uint64(32)
-    late = len(seen) <= depth  # few were seen: they are left out of the best alone
+    late = len(seen) <= depth
     most = depth + len(seen) if late else depth
+    size: Any = np.int64(state[0])
+    least = state[1]
     least_score = np.uint32(least >> half)
     for at in range(len(items)):
         value = bits[at]
@@ -149,17 +158,25 @@ def keep(
             for place in range(1, most):
                 least = min(least, key[place])
             least_score = np.uint32(least >> half)
-    return size, least
+    state[0], state[1] = size, least
 
 
 @njit(cache=True, nogil=True)
-def finish(seen: Any, at_tie: Any, key: Any, size: Any, ends: Any, item: Any, out: Any) -> None:
-    """Write the best unseen items of ``keep`` in order: ``item`` int32 [K], ``out`` uint32 [K], bits of the scores.
+def finish(seen: Any, at_tie: Any, key: Any, state: Any, ends: Any, item: Any, out: Any) -> None:
+    """Write the best unseen items in order, and empty the room.
 
-    ``ends`` is int64 [128], of no meaning; ``at_tie`` int32 [I], the item at every place among ties.
+    Args:
+        seen: As for ``keep``.
+        at_tie: int32 [I], the item at every place among ties.
+        key: See ``Room``.
+        state: See ``Room``.
+        ends: See ``Room``.
+        item: int32 [K], written.
+        out: uint32 [K], written: the bits of the scores.
     """
     sign, low, half = np.uint32(1 << 31), np.uint32(0xFFFFFFFF), np.uint64(32)
     depth = len(item)
+    size: Any = np.int64(state[0])
     late = len(seen) <= depth
     most = depth + len(seen) if late else depth
     if size > most:
@@ -179,6 +196,7 @@ def finish(seen: Any, at_tie: Any, key: Any, size: Any, ends: Any, item: Any, ou
         rising = np.uint32(key[at] >> half)
         item[at] = at_tie[low - np.uint32(key[at] & np.uint64(low))]
         out[at] = rising ^ sign if rising & sign else ~rising
+    state[0], state[1] = 0, 0
 
 
 @njit(cache=True, nogil=True)
@@ -195,14 +213,15 @@ def _top(
     hi: Any,
     item: Any,
     out: Any,
+    key: Any,
+    state: Any,
+    ends: Any,
 ) -> None:
-    depth = item.shape[1]
-    key, ends = room(depth), np.empty(128, np.int64)
     for row in range(lo, hi):
         begin, end = start[row], start[row] + count[row]
         own = seen[seen_at[row] : seen_at[row + 1]]
-        size, _ = keep(items[begin:end], bits[begin:end], own, tie, depth, key, 0, np.uint64(0))
-        finish(own, at_tie, key, size, ends, item[row], out[row])
+        keep(items[begin:end], bits[begin:end], own, tie, item.shape[1], key, state)
+        finish(own, at_tie, key, state, ends, item[row], out[row])
 
 
 @njit(cache=True, nogil=True)
@@ -323,7 +342,7 @@ def top(
     args = (start, count, items, scores.view(np.uint32), seen.indptr, seen.items, tie, places(tie))
     made = (item, out.view(np.uint32))
     steps = 50.0 + float(count.mean()) if len(count) else 0.0
-    over_rows(len(start), lambda lo, hi: _top(*args, lo, hi, *made), steps=steps)
+    over_rows(len(start), lambda lo, hi: _top(*args, lo, hi, *made, *Room.of(depth)), steps=steps)
     return item, out
 
 

@@ -20,7 +20,7 @@ from numba import njit
 
 from stagelens.pipeline.core import Float32, Int32, Int64, Lists
 from stagelens.pipeline.threads import over_rows
-from stagelens.recall.seen import blank, finish, keep, places, room
+from stagelens.recall.seen import Room, blank, finish, keep, places
 
 BLOCK = 1 << 15
 """Columns summed up at once, 12 bytes each: they stay in a core's second cache."""
@@ -106,6 +106,7 @@ def _before(column: Any, lo: Any, hi: Any, end: Any) -> int:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _divided(
     found: Any,
+    n: Any,
     low: Any,
     total: Any,
     norm: Any,
@@ -116,7 +117,7 @@ def _divided(
     beta: Any,
     value: Any,
 ) -> None:
-    for x in range(len(found)):
+    for x in range(n):
         both, other = total[found[x] - low], right[found[x]]
         if sets:
             divisor = both + alpha * max(norm - both, 0.0) + beta * max(other - both, 0.0) + shrink
@@ -148,30 +149,34 @@ def _best(
     hi: Any,
     item: Any,
     out: Any,
+    total: Any,
+    met: Any,
+    found: Any,
+    value: Any,
+    bits: Any,
+    came: Any,
+    key: Any,
+    state: Any,
+    ends: Any,
 ) -> None:
-    depth = item.shape[1]
-    total, met = np.zeros(block, np.float64), np.full(block, -1, np.int32)
-    found, value = np.empty(block + 1, np.int32), np.empty(block, np.float32)
-    bits = value.view(np.uint32)
-    key, ends = room(depth), np.empty(128, np.int64)
     stamp = np.int32(-1)
     for row in range(lo, hi):
         own = seen[seen_at[row] : seen_at[row + 1]]
-        columns, weights = a_col[a_at[row] : a_at[row + 1]], a_val[a_at[row] : a_at[row + 1]]
-        came = b_at[columns]
-        size, least = 0, np.uint64(0)
+        first, many = a_at[row], a_at[row + 1] - a_at[row]
+        for x in range(many):
+            came[x] = b_at[a_col[first + x]]
         for low in range(0, len(right), block):
             high = low + block
             stamp = np.int32(stamp + 1)
             n = 0
-            for x in range(len(columns)):
-                begin, end = came[x], b_at[columns[x] + 1]
+            for x in range(many):
+                begin, end = came[x], b_at[a_col[first + x] + 1]
                 if high < len(right):
                     if begin == end or b_col[begin] >= high:
                         continue
                     end = _before(b_col, begin + 1, min(end, begin + block), high)
                     came[x] = end
-                weight = np.float64(weights[x])
+                weight = np.float64(a_val[first + x])
                 for y in range(begin, end):
                     # Always stored, kept if new: whether it is cannot be foreseen, and a wrong guess costs more.
                     j = np.uint32(b_col[y] - low)
@@ -180,9 +185,9 @@ def _best(
                     n += 0 if old else 1
                     total[j] = (total[j] if old else 0.0) + weight * b_val[y]
                     met[j] = stamp
-            _divided(found[:n], low, total, left[row], right, shrink, sets, alpha, beta, value)
-            size, least = keep(found[:n], bits, own, tie, depth, key, size, least)
-        finish(own, at_tie, key, size, ends, item[row], out[row])
+            _divided(found, n, low, total, left[row], right, shrink, sets, alpha, beta, value)
+            keep(found[:n], bits, own, tie, item.shape[1], key, state)
+        finish(own, at_tie, key, state, ends, item[row], out[row])
 
 
 @njit(cache=True, nogil=True)
@@ -238,11 +243,19 @@ def top_products(
     """
     rows, columns = len(a.lengths), len(tie)
     item, score = blank(rows, depth)
-    block = BLOCK if columns > BLOCK and _increasing(b.indptr, b.column) else columns
+    block = BLOCK if columns > BLOCK and _increasing(b.indptr, b.column) else max(columns, 1)
+    longest = int(a.lengths.max(initial=0))
     args = (*a, *b, *divisor, seen.indptr, seen.items, tie, places(tie), block)
     made = (item, score.view(np.uint32))
     steps = float(b.lengths[a.column].sum()) / max(rows, 1)
-    over_rows(rows, lambda lo, hi: _best(*args, lo, hi, *made), steps=steps)
+
+    def work(lo: int, hi: int) -> None:
+        value = np.empty(block, np.float32)
+        sums = (np.zeros(block), np.full(block, -1, np.int32), np.empty(block + 1, np.int32))
+        room = (value, value.view(np.uint32), np.empty(longest, np.int64), *Room.of(depth))
+        _best(*args, lo, hi, *made, *sums, *room)
+
+    over_rows(rows, work, steps=steps)
     return item, score
 
 

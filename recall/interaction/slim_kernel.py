@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stagelens.pipeline.core import Float32, Float64, Int32, Int64, Lists
 from stagelens.pipeline.threads import over_rows
 from stagelens.recall.interaction.products import Sparse
-from stagelens.recall.seen import blank, finish, keep, places, room
+from stagelens.recall.seen import Room, blank, finish, keep, places
 
 TOLERANCE = 1e-4
 """Coordinate descent ends when no weight moves by more than this share of the largest."""
@@ -193,11 +193,14 @@ def _descend(
     hi: Any,
     item: Any,
     out: Any,
+    key: Any,
+    state: Any,
+    ends: Any,
 ) -> None:
     place = np.full(len(own), -1, np.int64)
     rows = np.empty(max(together * together, 2 * len(own)), np.float32)
     square = np.empty(together * together, np.float32)
-    key, ends, nobody = room(item.shape[1]), np.empty(128, np.int64), np.empty(0, np.int32)
+    nobody = np.empty(0, np.int32)
     for j in range(lo, hi):
         near, shared = col[at[j] : at[j + 1]], val[at[j] : at[j + 1]]
         # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
@@ -216,8 +219,8 @@ def _descend(
         place[active] = -1
         found = np.flatnonzero(w)
         bits = w[found].astype(np.float32).view(np.uint32)
-        size, _ = keep(active[found], bits, nobody, tie, item.shape[1], key, 0, np.uint64(0))
-        finish(nobody, at_tie, key, size, ends, item[j], out[j])
+        keep(active[found], bits, nobody, tie, item.shape[1], key, state)
+        finish(nobody, at_tie, key, state, ends, item[j], out[j])
 
 
 def elastic_net(
@@ -251,7 +254,7 @@ def elastic_net(
     item, weight = blank(len(own), depth)
     args = (*square, own, l1, l2, sweeps, tolerance, together, tie, places(tie))
     made = (item, weight.view(np.uint32))
-    over_rows(len(own), lambda lo, hi: _descend(*args, lo, hi, *made), steps=1e5)
+    over_rows(len(own), lambda lo, hi: _descend(*args, lo, hi, *made, *Room.of(depth)), steps=1e5)
     return item, weight
 
 
