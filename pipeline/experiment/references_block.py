@@ -87,6 +87,11 @@ def _notes(finished: Finished, plan: ReferencePlan) -> list[str]:
     said = [f"{name} is left out: {reason}" for name, reason in plan.left_out.items()]
     spaced = [one for one in plan.references if one.arm.space]
     plain = [one.name for one in spaced if not one.tuned]
+    if tuned := [one.name for one in plan.references if one.tuned]:
+        said.append(
+            f"Values of references.tuned.{finished.dataset.name} stand in {', '.join(tuned)}; "
+            "--set 'references.tuned={}' leaves them out"
+        )
     if finished.study.references.settings > 1:
         said.append(
             f"{finished.study.references.settings} settings of every system with a search space; one chosen on "

@@ -230,6 +230,19 @@ def test_tuned_values_serve_the_data_set_of_that_name_alone(make_study, tiny):
     }
 
 
+def test_stored_values_are_named_where_they_stand(run, full):
+    name = full[0].data.opened().name
+    _, result = run(references__tuned={name: {"SVD": {"factors": 3}}, "another": {"TopPop": {}}})
+    block = result.summary["references"]
+    assert [row["tuned"] for row in block["systems"]] == [False, True, False]
+    assert block["systems"][1]["recipe"]["vectors"]["factors"] == 3
+    [said] = [
+        note for note in block["notes"] if note.startswith(f"Values of references.tuned.{name} stand in SVD;")
+    ]
+    assert said.endswith("--set 'references.tuned={}' leaves them out")
+    assert not any("references.tuned." in note for note in full[1].summary["references"]["notes"])
+
+
 def test_references_read_no_content(make_study, tiny):
     content = {"name": "Item-KNN", "use": "recall.Dense", "modality": "text"}
     for options, words in (
