@@ -173,6 +173,8 @@ def main() -> None:
     )
     asked: NDArray[Any] = np.arange(window.n_users)
     if options.asked:
+        if not 0 < options.asked <= window.n_users:
+            parser.error(f"--asked {options.asked}: there are {window.n_users} users")
         asked = np.sort(generator(0, "neighbours-asked").choice(asked, options.asked, replace=False))
         print(f"{options.asked} users are asked")
     small = synthetic(300, 200, 3000)

@@ -68,8 +68,8 @@ def read_stamps(table: Table, column: str, findings: Findings) -> Stamps:
     empty = np.asarray(values.is_null())
     raw: NDArray[Any]
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        unit = "us" if pa.types.is_timestamp(kind) else "s"
-        values = values.cast(pa.timestamp(unit, tz=getattr(kind, "tz", None)), safe=False)
+        unit = str(kind.unit) if pa.types.is_timestamp(kind) else "s"
+        values = values if pa.types.is_timestamp(kind) else values.cast(pa.timestamp(unit), safe=False)
         raw = np.asarray(values.cast(pa.int64()).fill_null(0))
     elif pa.types.is_integer(kind):
         raw = np.asarray(values.fill_null(0))

@@ -93,16 +93,17 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
     row_s, score_s = _of_the_reranker(study)
     listed = min(size, (study.protocol.negatives or size) + 2)
     taught, windows = (work.taught, work.windows) if fitted else (0, 0)
-    tried = study.references.settings if study.kind == "references" else 1
-    lists = (taught + work.valid * tried + work.test) * len(parts) / LISTS
+    lists = (taught + work.valid + work.test) * len(parts) / LISTS
     training = len(fitted) * taught * listed * row_s
     features = len(unions) * (taught + work.test) * size / FEATURES if fitted else 0.0
     scoring = len(fitted) * work.test * size * score_s
     merging = len(unions) * work.valid * 40 * 5e-6
-    fits = (windows + 1 + tried) * len(parts) * 0.02 * dataset.n_items / 1000
+    fits = (windows + 2) * len(parts) * 0.02 * dataset.n_items / 1000
     alone = len(plan.arms) * ARM + work.judged * len(plan.comparisons) * JUDGED
     each = lists + training + features + scoring + merging + fits
-    return (len(study.seeds) * each + alone) / cores + START
+    more = study.references.settings - 1 if study.kind == "references" else 0  # first seed alone
+    choice = more * len(parts) * (work.valid / LISTS + 0.02 * dataset.n_items / 1000)
+    return (len(study.seeds) * each + choice + alone) / cores + START
 
 
 def _of_the_reranker(study: Study) -> tuple[float, float]:

@@ -173,8 +173,8 @@ def choose_references(study: Study, plan: Plan, values: Values, progress: Progre
     kept: list[Reference] = []
     left_out: dict[str, str] = {}
     stage, view = WHERE[study.stage][-1]
-    counts = {one.name: _count(study, one) for one in plan.references}
-    with progress.task("settings of references on valid", sum(counts.values())) as task:
+    total = sum(_count(study, one) for one in plan.references)
+    with progress.task("settings of references on valid", total) as task:
         for one in plan.references:
             found = _chosen(study, one, plan.arm((stage, view, one.name)), values, task)
             if isinstance(found, str):

@@ -79,7 +79,7 @@ class ItemKNN(Recipe):
         # codes.
         tie = tie_order(0, window.n_items)
         sides = (Sparse.of(by_item), Sparse.of(by_user))
-        item, score = top_products(*sides, by, each_other(window.n_items), tie, most)
+        item, score = top_products(*sides, by, each_other(window.n_items), tie, most, rising=True)
         weight = None
         if self.weighed == "everything" and self.weighting == "bm25":
             length = np.diff(by_item.indptr).astype(np.float64)

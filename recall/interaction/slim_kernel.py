@@ -24,8 +24,8 @@ TOLERANCE = 1e-4
 DECAY, MOMENTUM, VARIANCE, TINY = 0.995, 0.9, 0.999, 1e-8
 """Of RMSprop, and the two of Adam (Kingma & Ba 2015, arXiv 1412.6980); and what keeps divisors above 0."""
 TOGETHER = 4096
-"""Items whose weights settle among themselves before all are visited again, and the square root of the entries kept of
-one item's Gram rows, and again of these items among themselves: 64 MiB each. With more it is slower, not otherwise."""
+"""Items of one target that settle on a square of their own, and the square root of the entries kept of its Gram rows:
+64 MiB each. Beyond, rows are gathered again and again."""
 OPTIMISERS = ("sgd", "adagrad", "rmsprop", "adam")
 
 
@@ -86,9 +86,8 @@ def _row(
     """Return the ``n`` entries of row x at the active items, which lie in ``rows``, and how many rows lie there."""
     if slot[x] >= 0:
         return rows[slot[x] * n : (slot[x] + 1) * n], used
-    kept = (used + 2) * n <= len(
-        rows
-    )  # behind the last there is room for one that is made again when asked for
+    # Behind the last there is room for one that is made whenever it is asked for.
+    kept = (used + 2) * n <= len(rows)
     entries = rows[used * n : (used + 1) * n]
     entries[:] = 0.0
     for y in range(at[active[x]], at[active[x] + 1]):
@@ -114,11 +113,22 @@ def _take(left: Any, change: Any, entries: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _visit(
-    w: Any, left: Any, own: Any, l1: Any, l2: Any, tolerance: Any, gathered: Any, used: Any, rows: Any
+    w: Any,
+    left: Any,
+    own: Any,
+    l1: Any,
+    l2: Any,
+    tolerance: Any,
+    held: Any,
+    gathered: Any,
+    used: Any,
+    rows: Any,
 ) -> tuple[bool, int]:
-    """Move every weight once; return whether all moves are small beside the largest weight, and the rows kept."""
+    """Move every weight once, those at 0 too unless ``held``; return whether all moves are small, and the rows kept."""
     moved, largest = 0.0, 0.0
     for x in range(len(w)):
+        if held and w[x] == 0.0:
+            continue
         new = _moved(left[x], own[x], w[x], l1, l2)
         change = new - w[x]
         if change != 0.0:
@@ -143,11 +153,16 @@ def _settle(
     used: Any,
     rows: Any,
     square: Any,
-    most: Any,
 ) -> Any:
-    """Move the weights above 0, the first ``most`` of them, until they stay; return the rows kept."""
-    near = np.flatnonzero(w)[:most]
+    """Move the weights above 0 until they stay; return the rows kept."""
+    near = np.flatnonzero(w)
     n = len(near)
+    if n * n > len(square):
+        for _ in range(sweeps):
+            done, used = _visit(w, left, own, l1, l2, tolerance, True, gathered, used, rows)
+            if done:
+                break
+        return used
     for a in range(n):
         entries, used = _row(near[a], len(w), *gathered, used, rows)
         among = square[a * n : (a + 1) * n]
@@ -206,17 +221,17 @@ def _descend(
         # No weight can rise above 0 elsewhere: the others only take from what an item shares with this one.
         chosen = (near != j) & (shared > l1)
         active, left = near[chosen], shared[chosen].astype(np.float64)
-        place[active] = np.arange(len(active))
+        for x in range(len(active)):
+            place[active[x]] = x
         gathered = (active, place, at, col, val, np.full(len(active), -1, np.int64))
         w, diagonal, used = np.zeros(len(active)), own[active], 0
         for _ in range(sweeps):
-            done, used = _visit(w, left, diagonal, l1, l2, tolerance, gathered, used, rows)
+            done, used = _visit(w, left, diagonal, l1, l2, tolerance, False, gathered, used, rows)
             if done:
                 break
-            used = _settle(
-                w, left, diagonal, l1, l2, tolerance, sweeps, gathered, used, rows, square, together
-            )
-        place[active] = -1
+            used = _settle(w, left, diagonal, l1, l2, tolerance, sweeps, gathered, used, rows, square)
+        for x in range(len(active)):
+            place[active[x]] = -1
         found = np.flatnonzero(w)
         bits = w[found].astype(np.float32).view(np.uint32)
         keep(active[found], bits, nobody, tie, item.shape[1], key, state)

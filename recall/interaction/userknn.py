@@ -173,7 +173,7 @@ class FittedUserKNN:
         themselves = Lists(np.arange(len(queries) + 1, dtype=np.int64), queries.user)
         tie = tie_order(0, len(self.size))
         most = min(told.neighbours, max(len(self.size) - 1, 1))
-        user, score = top_products(asking, self.by_item, by, themselves, tie, most)
+        user, score = top_products(asking, self.by_item, by, themselves, tie, most, rising=True)
         kept = (user >= 0) & (score > 0)
         indptr: Int64 = np.zeros(len(queries) + 1, np.int64)
         np.cumsum(kept.sum(axis=1), out=indptr[1:])
@@ -188,7 +188,7 @@ class FittedUserKNN:
 
         plain = Divisor.one(len(queries), queries.n_items)
         near = self._neighbours(queries)
-        item, score = top_products(near, self.by_user, plain, queries.seen, queries.tie, depth)
+        item, score = top_products(near, self.by_user, plain, queries.seen, queries.tie, depth, rising=True)
         return Candidates.from_channel(self.name, queries.user, item, score)
 
     def score(self, queries: Queries, items: Int32) -> Float32:

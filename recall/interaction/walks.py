@@ -116,7 +116,7 @@ def _walked(
     popularity = np.maximum(to_user.lengths, 1).astype(np.float64)
     by = Divisor(np.ones(window.n_items, np.float32), (popularity**beta).astype(np.float32))
     tie = tie_order(0, window.n_items)  # as in Item-KNN: the same for every seed, and not the codes
-    item, score = top_products(to_user, to_item, by, each_other(window.n_items), tie, neighbours)
+    item, score = top_products(to_user, to_item, by, each_other(window.n_items), tie, neighbours, rising=True)
     return NeighbourTable.of_rows(name, item, score, normalise=normalise)
 
 

@@ -1,11 +1,16 @@
 """What timestamps are: seconds whatever their unit, positions, or nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from stagelens.pipeline.data.clock import moment
+from stagelens.pipeline.data.clock import moment, read_stamps
 from stagelens.pipeline.data.datasets import load_dataset
+from stagelens.pipeline.data.faults import Findings
+from stagelens.pipeline.data.tables import Table
 
 USER = [0, 0, 0, 1, 1, 2, 2, 2]
 ITEM = [0, 1, 2, 1, 3, 0, 2, 3]
@@ -53,6 +58,16 @@ def test_moments_beyond_the_calendar_are_shown_as_numbers():
     moments = (0, 10**12, 10**18, -(10**12))
     shown = ["1970-01-01 00:00 UTC", *(f"second {at}" for at in moments[1:])]
     assert [moment(at) for at in moments] == shown
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_arrow_moments_keep_their_own_unit(unit):
+    raw = np.array([2**62, 0, 1_600_000_000])
+    column = pa.chunked_array([pa.array(raw).cast(pa.timestamp(unit, tz="Asia/Tokyo"))])
+    table = Table(Path("log.parquet"), {"timestamp": column}, ("timestamp",), 3, False)
+    stamps = read_stamps(table, "timestamp", Findings())
+    assert stamps.raw.tolist() == raw.tolist()
+    assert (stamps.unit, stamps.broken.any()) == (unit, False)
 
 
 def test_order_within_a_second_is_kept(make_folder):

@@ -12,7 +12,7 @@ from stagelens.pipeline import native
 from stagelens.pipeline.core import Float64, Interactions, Lists, Queries, TrainingData
 from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.seeds import generator, tie_order
-from stagelens.recall import ItemKNN, UserKNN
+from stagelens.recall import SLIM, ItemKNN, P3alpha, RP3beta, UserKNN
 
 SIMILARITIES = ("cosine", "jaccard", "dice", "asymmetric", "tversky", "dot")
 WEIGHTINGS = ("none", "tf-idf", "bm25")
@@ -259,3 +259,14 @@ def test_the_cut_product_agrees_with_sparse_dot_topn() -> None:
     for row in range(80):
         found = theirs.data[theirs.indptr[row] : theirs.indptr[row + 1]]
         np.testing.assert_allclose(ours[row][np.isfinite(ours[row])], found)
+
+
+@pytest.mark.parametrize(
+    "recipe", [ItemKNN(), UserKNN(), P3alpha(), RP3beta(), SLIM()], ids=lambda one: one.label
+)
+@pytest.mark.parametrize("items", [0, 1])
+def test_a_catalogue_of_nothing_or_one_is_no_fault(recipe: Any, items: int) -> None:
+    window = Interactions.of(np.arange(items), np.zeros(items, np.int64), n_users=3, n_items=items)
+    found = recipe.fit(TrainingData(window), seed=0).retrieve(ask(window), 5)
+    found.check()
+    assert (found.item[0] == -1).all()  # the first user has all there is

@@ -65,8 +65,9 @@ def test_slim_meets_the_conditions_of_the_optimum(
 
 
 @pytest.mark.parametrize("together", [4096, 70, 16])
-def test_many_items_with_weights_meet_the_conditions_too(together: int) -> None:
-    """More than one target holds at once to begin with, and more than it may hold."""
+@pytest.mark.parametrize(("l1", "l2"), [(0.5, 600.0), (0.5, 5.0)])
+def test_many_items_with_weights_meet_the_conditions_too(together: int, l1: float, l2: float) -> None:
+    """More weights than settle on a square of their own, rows that are not kept, and a slow descent."""
     from scipy.sparse import csr_array
 
     from stagelens.recall.interaction.products import Sparse
@@ -75,7 +76,6 @@ def test_many_items_with_weights_meet_the_conditions_too(together: int) -> None:
     rng = generator(0, "slim-many")
     had = (rng.random((400, 200)) < 0.05 + 0.3 * (rng.integers(0, 4, (400, 1)) == np.arange(200) % 4)) * 1.0
     gram = had.T @ had
-    l1, l2 = 0.5, 600.0
     told = (Sparse.of(csr_array(gram)), np.diag(gram), l1, l2, 199, np.arange(200, dtype=np.int32))
     place, weight = elastic_net(*told, sweeps=100, tolerance=1e-9, together=together)
     w = np.zeros((200, 200))
@@ -83,7 +83,7 @@ def test_many_items_with_weights_meet_the_conditions_too(together: int) -> None:
     w[place[target, rank], target] = weight[target, rank]
     slope = gram - gram @ w - l1 - l2 * w
     np.fill_diagonal(slope, 0.0)
-    assert (w > 0).sum(axis=0).max() > 100
+    assert (w > 0).sum(axis=0).max() > 30
     assert np.abs(slope[w > 0]).max() < 2e-3
     assert slope[w == 0].max() < 2e-3
 
