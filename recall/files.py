@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stagelens.pipeline.core import Float32, Int64, content_hash
+from stagelens.pipeline.data.vectors import UNREADABLE_ARRAY, loaded
 from stagelens.pipeline.errors import DataError
 
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error, pd.errors.ParserWarning)
@@ -134,17 +135,23 @@ def _scored(path: str, frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _array(path: str, what: str) -> NDArray[Any]:
+    try:
+        found = loaded(existing(path, what))
+    except UNREADABLE_ARRAY as error:
+        raise DataError(f"{path}: cannot be read as .npy: {error}") from error
+    if found is None:
+        raise DataError(f"{path}: is an .npz archive, not one array; expected {what}")
+    return found
+
+
 def read_vectors(path: str) -> Float32:
     """Return float32 [N, D] of a ``.npy`` file.
 
     Raises:
         DataError: Not a two-dimensional array of numbers.
     """
-    found = existing(path, "a .npy file with an array [N, D]")
-    try:
-        values = np.load(found, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as .npy: {error}") from error
+    values = _array(path, "a .npy file with an array [N, D]")
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise DataError(f"{path}: holds {values.dtype} {values.shape}; expected numbers of shape [N, D].")
     return np.asarray(values, dtype=np.float32)
@@ -156,11 +163,7 @@ def read_ids(path: str, rows: int, of: str) -> NDArray[Any]:
     Raises:
         DataError: The count differs or an id occurs twice.
     """
-    found = existing(path, "a .npy file with one id a row")
-    try:
-        ids: NDArray[Any] = np.load(found, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as .npy: {error}") from error
+    ids = _array(path, "a .npy file with one id a row")
     if ids.shape != (rows,):
         raise DataError(
             f"{path}: holds ids of shape {ids.shape}; {of} has {rows} rows, so [{rows}] is expected."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,24 @@ BLOCK = 65536
 """Rows looked at together."""
 MOST_ROWS = 2**31 - 1
 """Items are 32-bit codes."""
-_UNREADABLE = (
+UNREADABLE_ARRAY = (
     *(ValueError, EOFError, OSError, ArithmeticError, MemoryError, SyntaxError, TypeError, KeyError),
     *(RecursionError, TokenError),
 )
 """What reading a broken ``.npy`` header may raise."""
+
+
+def loaded(path: Path, mmap: Literal["r"] | None = None) -> NDArray[Any] | None:
+    """Return the array of a ``.npy`` file, or None where an archive stands under that name.
+
+    Raises:
+        One of ``UNREADABLE_ARRAY``: Not a whole array of plain values.
+    """
+    with path.open("rb") as stream:
+        if stream.read(2) == b"PK":  # asked first: of a broken archive NumPy leaves the file open
+            return None
+    found: NDArray[Any] = np.load(path, mmap_mode=mmap, allow_pickle=False)
+    return found
 
 
 def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArray[Any] | None:
@@ -44,11 +57,11 @@ def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArr
         return None
     try:
         with np.errstate(over="raise"):  # a header whose shape overflows
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = loaded(path, "r")
     except PermissionError as error:
         findings.add("no-access", str(path), f"may not be read ({error.strerror})")
         return None
-    except _UNREADABLE as error:
+    except UNREADABLE_ARRAY as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         if "mmap length" in text or isinstance(error, EOFError):
             text = f"truncated: {path.stat().st_size} bytes are fewer than its header promises"
@@ -56,8 +69,7 @@ def open_array(path: Path, findings: Findings, *, of_ids: bool = False) -> NDArr
             text = "holds Python objects, or is not a .npy file"
         findings.add("unreadable-array", str(path), f"not readable: {text}", remedy=remedy)
         return None
-    if not isinstance(array, np.ndarray):
-        array.close()
+    if array is None:
         findings.add("unreadable-array", str(path), "is an .npz archive, not one array", remedy=remedy)
         return None
     dimensions, kinds = (1, "iuU") if of_ids else (2, "f")

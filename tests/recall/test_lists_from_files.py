@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from stagelens.pipeline.core import Interactions, Queries, TrainingData
 from stagelens.pipeline.errors import DataError
 from stagelens.pipeline.seeds import tie_order
 from stagelens.recall import Dense, FileVectors, FromFile
+from stagelens.recall.files import read_ids, read_vectors
 
 USERS, ITEMS = np.array(["ann", "bob", "cid"]), np.array([10, 20, 30, 40, 50])
 
@@ -187,3 +189,28 @@ def test_ids_that_look_like_numbers_or_gaps_stay_what_they_are(tmp_path: Path, e
     last = [2] if ending == "trec" else []
     assert [row[row >= 0].tolist() for row in found.item] == [[1], [0], last]
     assert fitted.counts["unknown_users"] == 1
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "said"),
+    [
+        (b"", "cannot be read as .npy"),
+        (b"PK\x03\x04 no zip", "is an .npz archive"),
+        (
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (2",
+            "cannot be read as .npy",
+        ),
+        (None, "is an .npz archive, not one array; expected a .npy file"),
+    ],
+)
+def test_what_is_no_array_is_refused_by_name(tmp_path, bytes_, said):
+    path = tmp_path / "vectors.npy"
+    if bytes_ is None:
+        with path.open("wb") as stream:
+            np.savez(stream, a=np.eye(2))
+    else:
+        path.write_bytes(bytes_)
+    for read in (lambda: read_vectors(str(path)), lambda: read_ids(str(path), 2, "vectors.npy")):
+        with pytest.raises(DataError, match=re.escape(said)) as fault:
+            read()
+        assert str(path) in str(fault.value)
