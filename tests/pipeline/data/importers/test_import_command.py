@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import tomllib
 from pathlib import Path
@@ -133,7 +132,10 @@ def wait_for_vectors(folder):
     return False
 
 
-def test_a_process_that_is_ended_leaves_nothing(large, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
+def test_a_process_that_is_ended_leaves_nothing(large, tmp_path, number, status):
     child = subprocess.Popen(
         [SCRIPT, "data", "import", "mmrec", str(large), str(tmp_path / "out")],
         stderr=subprocess.PIPE,
@@ -141,34 +143,19 @@ def test_a_process_that_is_ended_leaves_nothing(large, tmp_path):
     )
     assert wait_for_vectors(tmp_path)
     assert child.poll() is None
-    child.send_signal(signal.SIGTERM)
+    child.send_signal(number)
     _, said = child.communicate(timeout=60)
-    assert child.returncode == 143
+    assert child.returncode == status, said
     assert entries(tmp_path) == ["baby"]
     assert "Traceback" not in said
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_an_import_that_is_interrupted_leaves_nothing(large, tmp_path, capsys, number, status):
-    from stagelens.pipeline.cli import main
-
-    def strike():
-        if wait_for_vectors(tmp_path):
-            os.kill(os.getpid(), number)
-
-    before = signal.getsignal(number)
-    thread = threading.Thread(target=strike)
-    thread.start()
-    try:
-        ended = main(["data", "import", "mmrec", str(large), str(tmp_path / "out")])
-    except SystemExit as ending:
-        ended = ending.code
-    thread.join()
-    said = capsys.readouterr().err
-    assert ended == status, said
-    assert signal.getsignal(number) == before
-    assert entries(tmp_path) == ["baby"]
     assert ("interrupted; nothing is left" in said) == (number == signal.SIGINT)
+
+
+def test_an_import_gives_the_handlers_of_signals_back(baby, tmp_path, importing):
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    importing("mmrec", baby, tmp_path / "out")
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @pytest.fixture
