@@ -140,6 +140,9 @@ def test_a_process_that_is_ended_leaves_nothing(large, tmp_path, number, status)
         [SCRIPT, "data", "import", "mmrec", str(large), str(tmp_path / "out")],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(
+            number, signal.SIG_DFL
+        ),  # a job in the background ignores interrupts
     )
     assert wait_for_vectors(tmp_path)
     assert child.poll() is None
