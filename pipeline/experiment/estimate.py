@@ -23,6 +23,8 @@ NETWORK_SCORED = 1.0e5
 """Candidates that a core scores with such a network in a second."""
 LISTS = 2.0e3
 """Lists that a channel makes in a second on one core, small catalogues."""
+FIT = 2.0e-5
+"""Seconds of a core to fit a channel, for every item."""
 FEATURES = 5.0e5
 """Candidates whose columns a core builds in a second (two modalities, histories of tens of items)."""
 STOPPED = 0.25
@@ -98,11 +100,11 @@ def estimate_seconds(study: Study, plan: Plan, dataset: Dataset, split: Split) -
     features = len(unions) * (taught + work.test) * size / FEATURES if fitted else 0.0
     scoring = len(fitted) * work.test * size * score_s
     merging = len(unions) * work.valid * 40 * 5e-6
-    fits = (windows + 2) * len(parts) * 0.02 * dataset.n_items / 1000
+    fits = (windows + 2) * len(parts) * FIT * dataset.n_items
     alone = len(plan.arms) * ARM + work.judged * len(plan.comparisons) * JUDGED
     each = lists + training + features + scoring + merging + fits
     more = study.references.settings - 1 if study.kind == "references" else 0  # first seed alone
-    choice = more * len(parts) * (work.valid / LISTS + 0.02 * dataset.n_items / 1000)
+    choice = more * len(parts) * (work.valid / LISTS + FIT * dataset.n_items)
     return (len(study.seeds) * each + choice + alone) / cores + START
 
 

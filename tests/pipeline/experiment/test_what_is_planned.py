@@ -129,9 +129,11 @@ def test_a_study_without_rerankers_is_not_timed_as_if_it_taught_any(make_study, 
 
 
 def test_references_with_settings_are_timed_with_all_of_them(make_study, tiny, tiny_split):
-    def seconds(settings):
-        study = make_study(kind="references", **{"references.settings": settings})
+    def seconds(settings, seeds=(0,)):
+        study = make_study(kind="references", seeds=list(seeds), **{"references.settings": settings})
         return estimate.estimate_seconds(study, plan_of_references(study, tiny), tiny, tiny_split)
 
     one, eleven = seconds(1) - estimate.START, seconds(11) - estimate.START
     assert 2 * one < eleven < 11 * one
+    more = seconds(11, (0, 1, 2)) - seconds(1, (0, 1, 2))
+    assert more == pytest.approx(eleven - one)  # the first seed alone chooses
