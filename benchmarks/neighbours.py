@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -195,9 +196,11 @@ def main() -> None:
             }
         ours(recipe, small, np.arange(300), 10)  # compiles
         times: dict[str, list[tuple[float, float]]] = {key: [] for key in work}
-        for _ in range(options.repeat):
+        for round_ in range(options.repeat):
             for key, do in work.items():
                 times[key].append(timed(do))
+                took = f"{times[key][-1][1]:.2f} s CPU"
+                print(f"{name}, {key}, {round_ + 1} of {options.repeat}: {took}", file=sys.stderr, flush=True)
         median = {key: np.median(np.array(value), axis=0) for key, value in times.items()}
         for key, (wall, cpu) in median.items():
             ratio = (
