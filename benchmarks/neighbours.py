@@ -191,8 +191,8 @@ def main() -> None:
             matrix.indptr, matrix.indices = matrix.indptr.astype(np.int32), matrix.indices.astype(np.int32)
             told = (name == "UserKNN", matrix, asked, options.neighbours, options.depth)
             work |= {
-                "implicit": partial(of_implicit, *told),
                 "sparse_dot_topn": partial(of_sparse_dot_topn, *told),
+                "implicit": partial(of_implicit, *told),
             }
         ours(recipe, small, np.arange(300), 10)  # compiles
         times: dict[str, list[tuple[float, float]]] = {key: [] for key in work}
