@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,21 @@ class Real:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A whole number from ``low`` to ``high``, both included; ``log``: evenly by order of magnitude."""
+    """A whole number from ``low`` to ``high``, both included; ``log``: evenly by order of magnitude.
+
+    ``fewer_than``: a data set must have more of these; ``ends``: it has no more, nothing lies beyond ``high``.
+    """
 
     low: int
     high: int
     log: bool = False
+    fewer_than: Literal["users", "items"] | None = field(default=None, repr=False)
+    ends: bool = field(default=False, repr=False)
+
+    def within(self, *, users: int, items: int) -> Whole:
+        """Return the part of the range that a data set of this size allows."""
+        most = max({"users": users, "items": items, None: self.high + 1}[self.fewer_than] - 1, 1)
+        return replace(self, low=min(self.low, most), high=most, ends=True) if most < self.high else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ def plan_of_references(study: Study, dataset: Dataset) -> ReferencePlan:
     references = [
         _reference(study, table, tuned.get(str(table["name"]), {})) for table in study.references.systems
     ]
+    size = {"users": dataset.n_users, "items": dataset.n_items}
+    references = [replace(one, arm=one.arm.within(**size)) for one in references]
     for one in references:
         union = builder.merged([one.channel])
         for stage, view in WHERE[study.stage]:

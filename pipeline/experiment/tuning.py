@@ -63,7 +63,7 @@ def tune(
         split = make_split(dataset, study.data.split, seed=study.data.split_seed)
     for note in (*dataset.notes, *split.notes):
         progress.note(note)
-    arms = arms_of(study)
+    arms = [arm.within(users=dataset.n_users, items=dataset.n_items) for arm in arms_of(study)]
     benches = benches_of(study, dataset, split, kept)
     examiner = _examiner(study, dataset, benches)
     key = _key(study, arms, examiner, dataset, split)

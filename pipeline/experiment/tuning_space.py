@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stagelens.pipeline.errors import ConfigError, nearest
@@ -61,6 +61,14 @@ class Searched:
             ConfigError: The recipe does not allow them.
         """
         return load(self.written(parameters), where=self.name)
+
+    def within(self, *, users: int, items: int) -> Searched:
+        """Return the arm with the ranges that a data set of this size allows."""
+        ranges = {
+            path: dimension.within(users=users, items=items) if isinstance(dimension, Whole) else dimension
+            for path, dimension in self.space.items()
+        }
+        return replace(self, space=ranges)
 
     def edges(self, parameters: Mapping[str, Value]) -> list[str]:
         """Return the names of values at an end of their range beyond which the recipe allows more."""
@@ -191,6 +199,8 @@ def _beyond(dimension: Real | Whole, value: float) -> float | int | None:
         return None
     below = place <= EDGE
     if isinstance(dimension, Whole):
+        if dimension.ends and not below:
+            return None
         return int(low) - 1 if below else int(high) + 1
     if dimension.log:
         return low / 1.5 if below else high * 1.5

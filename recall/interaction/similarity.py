@@ -24,7 +24,7 @@ BM25_K1, BM25_B = 1.2, 0.75
 """Saturation and length normalisation of Robertson & Zaragoza 2009."""
 
 SPACE: Space = {
-    "neighbours": Whole(5, 1000),
+    "neighbours": Whole(5, 1000, fewer_than="items"),
     "shrink": Real(0.0, 1000.0),
     "similarity": Choice(("cosine", "jaccard", "dice", "asymmetric", "tversky", "dot")),
     "weighting": Choice(("none", "tf-idf", "bm25")),

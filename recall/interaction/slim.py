@@ -41,7 +41,7 @@ class SLIM(Recipe):
 
     role: ClassVar[Role] = "channel"
     space: ClassVar[Space] = {
-        "neighbours": Whole(5, 1000),
+        "neighbours": Whole(5, 1000, fewer_than="items"),
         "l1": Real(1e-3, 1e2, log=True),
         "l2": Real(1e-1, 1e4, log=True),
     }
@@ -105,7 +105,7 @@ class SLIMBPR(Recipe):
     role: ClassVar[Role] = "channel"
     seeded: ClassVar[bool] = True
     space: ClassVar[Space] = {
-        "neighbours": Whole(5, 1000),
+        "neighbours": Whole(5, 1000, fewer_than="items"),
         "symmetric": Choice((True, False)),
         "optimiser": Choice(("sgd", "adagrad", "adam")),
         "lambda_i": Real(1e-5, 1e-2, log=True),

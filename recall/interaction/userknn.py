@@ -12,7 +12,7 @@ from stagelens.pipeline.contracts import FittedChannel, Saved
 from stagelens.pipeline.core import Candidates, Float32, Int32, Int64, Lists, Queries, TrainingData
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import tie_order
-from stagelens.pipeline.space import Space
+from stagelens.pipeline.space import Space, Whole
 from stagelens.recall.interaction.neighbours import NEIGHBOURS, normalised, possible
 from stagelens.recall.interaction.similarity import (
     SPACE,
@@ -44,7 +44,7 @@ class UserKNN(Recipe):
     """
 
     role: ClassVar[Role] = "channel"
-    space: ClassVar[Space] = SPACE
+    space: ClassVar[Space] = {**SPACE, "neighbours": Whole(5, 1000, fewer_than="users")}
 
     neighbours: PositiveInt = NEIGHBOURS
     """Neighbours of every query. Of fewer users the default takes all; another number is refused there."""

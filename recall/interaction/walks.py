@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stagelens.recall.interaction.products import Sparse
 
 SPACE: Space = {
-    "neighbours": Whole(5, 1000),
+    "neighbours": Whole(5, 1000, fewer_than="items"),
     "alpha": Real(0.0, 2.0),
     "normalise": Choice((False, True)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas
 import pytest
 
 from stagelens.pipeline.experiment.options import Study
@@ -42,6 +43,17 @@ def test_the_arms_are_the_references_that_can_be_tuned(tiny_folder):
     assert "alpha" not in arms[2].space  # what its table sets is held
     [named] = arms_of(study(tiny_folder, **{"tune.channels": ["ItemKNN"]}))
     assert named.name == "ItemKNN"
+
+
+def test_no_trial_asks_for_more_neighbours_than_there_are(tiny_folder, tmp_path):
+    systems = [{"name": name, "use": f"recall.{name}"} for name in ("ItemKNN", "UserKNN", "RP3beta")]
+    told = study(tiny_folder, **{"references.systems": systems, "references.baseline": "ItemKNN"})
+    told = told.model_copy(update={"tune": told.tune.model_copy(update={"trials": 12})})
+    result = tune(told, out=tmp_path / "tuned", store=tmp_path / "store")
+    trials = pandas.read_parquet(tmp_path / "tuned" / "trials.parquet")
+    assert len(trials) == 36
+    assert set(trials.state) <= {"complete", "duplicate"}, list(trials.reason)
+    assert result.summary["tuning"]["arms"][0]["trials"] == 12
 
 
 def test_what_was_found_is_what_the_study_of_references_measures(tiny_folder, tmp_path):

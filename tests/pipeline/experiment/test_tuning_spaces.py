@@ -16,9 +16,10 @@ from stagelens.pipeline.experiment.tuning_search import Search
 from stagelens.pipeline.experiment.tuning_space import Searched, searched, tunable
 from stagelens.pipeline.experiment.tuning_trials import Trial, TrialLog
 from stagelens.pipeline.recipe import load
-from stagelens.pipeline.space import Choice
+from stagelens.pipeline.space import Choice, Whole
 
 SPOILED = "tuning_toys:Spoiled"
+SIDES = {"ItemKNN": "items", "UserKNN": "users", "SLIM": "items", "RP3beta": "items"}
 EVERY = [(room, name) for room in ("recall", "rerank") for name in tunable(room)]
 
 
@@ -102,6 +103,19 @@ def test_an_edge_counts_where_the_recipe_allows_more() -> None:
     assert spoiled.edges({"noise": 3.99, "steps": 1000, "sign": 1}) == ["noise", "steps"]
     assert spoiled.edges({"noise": 3.0, "steps": 500, "sign": -1}) == []
     assert spoiled.edges({"noise": 0.0, "steps": 1, "sign": 1}) == ["noise", "steps"]
+
+
+@pytest.mark.parametrize(("name", "most"), [("ItemKNN", 39), ("UserKNN", 29), ("SLIM", 39), ("RP3beta", 39)])
+def test_a_small_data_set_ends_the_range(name: str, most: int) -> None:
+    arm = one(name).within(users=30, items=40)
+    assert arm.space["neighbours"] == Whole(5, most, fewer_than=SIDES[name], ends=True)
+    assert list(arm.space) == list(one(name).space)  # the same draws for everything else
+    assert arm.edges({**arm.default, "neighbours": most}) == []  # there is nothing beyond
+    assert "neighbours" in one(name).edges({**arm.default, "neighbours": 1000})
+    assert one(name).within(users=1001, items=1001) == one(name)
+    assert one(name).within(users=3, items=3).space["neighbours"] == Whole(
+        2, 2, fewer_than=SIDES[name], ends=True
+    )
 
 
 def test_the_default_is_the_base() -> None:
