@@ -13,6 +13,7 @@ from stagelens.pipeline.contracts import FittedVectors, Saved
 from stagelens.pipeline.core import Bool, Float32, Float64, Int32, Queries, TrainingData
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.space import Choice, Real, Space, Whole
+from stagelens.recall.interaction.factors import ItemFactors
 
 
 @recipe
@@ -104,20 +105,16 @@ class IALS(Recipe):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FittedIALS:
+class FittedIALS(ItemFactors):
     """Item factors and what the user step needs.
 
     Attributes:
-        item: float32 [I, D]; zero rows where ``present`` is False.
-        present: bool [I]; False for items without interactions in the fit window.
         extra: c - 1 of an item of a query.
         regularisation: Weight of a user's squared length.
         gram: float64 [D, D], YᵀY + regularisation I.
         solved: float64 [I, D], Y times the inverse of ``gram``.
     """
 
-    item: Float32
-    present: Bool
     extra: float
     regularisation: float
     gram: Float64
@@ -133,16 +130,6 @@ class FittedIALS:
             gram = wide.T @ wide + regularisation * np.eye(item.shape[1])
             solved: NDArray[np.float64] = np.ascontiguousarray(np.linalg.solve(gram, wide.T).T)
         return cls(np.ascontiguousarray(item), present, extra, regularisation, gram, solved)
-
-    @property
-    def similarity(self) -> str:
-        """What compares a query with an item."""
-        return "dot"
-
-    @property
-    def parameters(self) -> int:
-        """Learned numbers."""
-        return int(self.present.sum()) * int(self.item.shape[1])
 
     def query(self, queries: Queries) -> tuple[Float32, Int32]:
         """Return the user step for every history: float32 [V, D] and int32 [V]."""

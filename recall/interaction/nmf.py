@@ -9,10 +9,11 @@ import numpy as np
 from pydantic import PositiveInt
 
 from stagelens.pipeline.contracts import FittedVectors, Saved
-from stagelens.pipeline.core import Bool, Float32, Int32, Queries, TrainingData
+from stagelens.pipeline.core import Float32, Int32, Queries, TrainingData
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import generator
 from stagelens.pipeline.space import Space, Whole
+from stagelens.recall.interaction.factors import ItemFactors
 
 
 @recipe
@@ -68,33 +69,11 @@ class NMF(Recipe):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FittedNMF:
-    """Item factors.
-
-    Attributes:
-        item: float32 [I, D], none negative; zero rows where ``present`` is False.
-        present: bool [I]; False for items without interactions in the fit window.
-    """
-
-    item: Float32
-    present: Bool
-
-    @property
-    def similarity(self) -> str:
-        """What compares a query with an item."""
-        return "dot"
-
-    @property
-    def parameters(self) -> int:
-        """Learned numbers."""
-        return int(self.present.sum()) * int(self.item.shape[1])
+class FittedNMF(ItemFactors):
+    """Item factors, none negative."""
 
     def query(self, queries: Queries) -> tuple[Float32, Int32]:
         """Return the folded-in histories: float32 [V, D] and int32 [V]."""
         from stagelens.recall.interaction.hals import folded
 
         return folded(queries.history, self.item, self.present)
-
-    def save(self) -> Saved:
-        """Return arrays."""
-        return Saved({"item": self.item, "present": self.present})

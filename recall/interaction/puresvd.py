@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from stagelens.pipeline.contracts import FittedVectors, Saved
-from stagelens.pipeline.core import Bool, Float32, Int32, Queries, TrainingData
+from stagelens.pipeline.core import Float32, Int32, Queries, TrainingData
 from stagelens.pipeline.recipe import Recipe, Role, recipe
 from stagelens.pipeline.seeds import generator
 from stagelens.pipeline.space import Space, Whole
+from stagelens.recall.interaction.factors import ItemFactors
 
 NEGLIGIBLE = 1e-6
 """Factors whose singular value is below this share of the largest carry rounding noise only."""
@@ -80,26 +81,8 @@ def _right_vectors(matrix: Any, factors: int) -> Float32:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FittedPureSVD:
-    """Item vectors.
-
-    Attributes:
-        item: float32 [I, D]; zero rows where ``present`` is False.
-        present: bool [I]; False for items without interactions in the fit window.
-    """
-
-    item: Float32
-    present: Bool
-
-    @property
-    def similarity(self) -> str:
-        """What compares a query with an item."""
-        return "dot"
-
-    @property
-    def parameters(self) -> int:
-        """Learned numbers."""
-        return int(self.present.sum()) * int(self.item.shape[1])
+class FittedPureSVD(ItemFactors):
+    """Right singular vectors; a history is the sum of its items'."""
 
     def query(self, queries: Queries) -> tuple[Float32, Int32]:
         """Return the folded-in histories: float32 [V, D] and int32 [V]."""
@@ -107,7 +90,3 @@ class FittedPureSVD:
 
         position = np.where(self.present, np.arange(len(self.present)), -1).astype(np.int32)
         return pooled(queries.history, self.item, position, mean=False)
-
-    def save(self) -> Saved:
-        """Return arrays."""
-        return Saved({"item": self.item, "present": self.present})
