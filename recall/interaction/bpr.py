@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from stagelens.pipeline.contracts import FittedVectors, Saved
 from stagelens.pipeline.core import Bool, Float32, Int32, Lists, Queries, TrainingData
+from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.recipe import Recipe, Role, recipe
-from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.seeds import derive, generator
 from stagelens.pipeline.space import Real, Space, Whole
 
 if TYPE_CHECKING:
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
 
     from stagelens.recall.interaction.pairwise import Steps
 
+SPREAD = 0.1
+"""Standard deviation of the factors before the first step."""
+
 
 @recipe
 class MFBPR(Recipe):
     """Item factors and biases of a matrix factorisation trained on pairs: Bayesian personalised ranking.
 
     Stochastic gradient ascent of ln σ(x·(yᵢ - yⱼ) + bᵢ - bⱼ) with squared penalties; user and item i are a pair of
-    the window drawn at random. The variant is that of ``implicit``, which fits: item j is drawn as often as it
-    occurs in the window, not evenly, and a draw that the user had is skipped; one regularisation and one step
-    size for all. The bias is the vectors' last column.
+    the window drawn at random, item j is drawn evenly from its items, and a draw that the user had is skipped. One
+    regularisation and one step size for all. The bias is the vectors' last column.
 
     A query whose history is the user's in the fit window, as a set, gets the trained user vector. Any other
     is folded in by the same steps: as many draws as training makes for a history of this length, from zero,
@@ -37,8 +40,9 @@ class MFBPR(Recipe):
     Serve it with the dot product.
 
     References:
-        Rendle, Freudenthaler, Gantner & Schmidt-Thieme 2009, arXiv:1205.2618. Ranges searched: McElfresh et al. 2022,
-        arXiv:2206.11886; the passes in place of their early stopping, the regularisation up to 1e-1 and not 1e-2.
+        Rendle, Freudenthaler, Gantner & Schmidt-Thieme 2009, arXiv:1205.2618 (there the bias is a factor and penalties
+        differ). Ranges searched: McElfresh et al. 2022, arXiv:2206.11886, for plain steps and one regularisation, up to
+        1e-1 and not 1e-2; the passes in place of their early stopping.
     """
 
     role: ClassVar[Role] = "vectors"
@@ -54,10 +58,13 @@ class MFBPR(Recipe):
     """Width D of the vectors, the bias not counted."""
     iterations: PositiveInt = 100
     """Passes, each of as many draws as there are pairs."""
-    learning_rate: PositiveFloat = 0.01
+    learning_rate: PositiveFloat = 0.05
     """Step size."""
     regularisation: NonNegativeFloat = 0.01
     """Weight of the squared factors and biases."""
+    negatives: Literal["uniform", "popular"] = "uniform"
+    """How item j is drawn: every item of the window alike, or as often as it occurs there, as ``implicit`` draws it:
+    then popularity is not learned, and lists of sparse data are worse than those of ``Popular``."""
 
     @property
     def label(self) -> str:
@@ -69,26 +76,24 @@ class MFBPR(Recipe):
 
         Raises:
             ConfigError: The factors are not finite.
-            MissingExtra: ``implicit`` is not installed.
         """
-        from stagelens.recall.interaction.implicit_fits import bpr_factors
-        from stagelens.recall.interaction.pairwise import digests
+        from stagelens.recall.interaction.pairwise import digests, train
 
         window = data.interactions
         matrix = window.matrix()
-        degree = np.bincount(matrix.indices, minlength=window.n_items).astype(np.int32)
-        known = digests(Lists(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)))
-        user, item = np.zeros((window.n_users, 1), np.float32), np.zeros((window.n_items, 1), np.float32)
-        if len(window):
-            user, item = bpr_factors(
-                matrix,
-                factors=self.factors,
-                regularisation=self.regularisation,
-                learning_rate=self.learning_rate,
-                iterations=self.iterations,
-                seed=seed,
+        had = Lists(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32))
+        degree = np.bincount(had.items, minlength=window.n_items).astype(np.int32)
+        rng = generator(seed, "bpr")
+        user, item = (_start(rng, rows, self.factors) for rows in (window.n_users, window.n_items))
+        user[had.lengths == 0], item[degree == 0] = 0.0, 0.0
+        user[:, -1], item[:, -1] = 1.0, 0.0
+        train(had, self._pool(degree), user, item, self._steps(derive(seed, "bpr", "draws")))
+        if not (np.isfinite(user).all() and np.isfinite(item).all()):
+            raise ConfigError(
+                f"{self.label} ended with factors that are not finite: learning_rate = {self.learning_rate}, "
+                f"regularisation = {self.regularisation}. Lower the learning rate"
             )
-        return self._fitted(item, user, degree, known, derive(seed, "fold-in"))
+        return self._fitted(item, user, degree, digests(had), derive(seed, "fold-in"))
 
     def load(self, saved: Saved) -> FittedVectors:
         """Read a saved fit back."""
@@ -100,10 +105,22 @@ class MFBPR(Recipe):
     def _fitted(
         self, item: Float32, user: Float32, degree: Int32, known: NDArray[np.uint64], seed: int
     ) -> FittedMFBPR:
+        return FittedMFBPR(item, user, degree, known, self._pool(degree), self._steps(seed))
+
+    def _pool(self, degree: Int32) -> Int32:
+        """Return int32 [N], what item j is drawn from, evenly."""
+        often = degree if self.negatives == "popular" else np.minimum(degree, 1)
+        return np.repeat(np.arange(len(degree), dtype=np.int32), often)
+
+    def _steps(self, seed: int) -> Steps:
         from stagelens.recall.interaction.pairwise import Steps
 
-        steps = Steps(self.iterations, self.learning_rate, self.regularisation, seed)
-        return FittedMFBPR(np.ascontiguousarray(item), np.ascontiguousarray(user), degree, known, steps)
+        return Steps(self.iterations, self.learning_rate, self.regularisation, seed)
+
+
+def _start(rng: np.random.Generator, rows: int, factors: int) -> Float32:
+    """Return float32 [rows, D + 1]."""
+    return SPREAD * rng.standard_normal((rows, factors + 1), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +132,7 @@ class FittedMFBPR:
         user: float32 [U, D + 1], 1 last.
         degree: int32 [I], users of each item in the fit window.
         known: uint64 [U], digest of each user's items in the fit window; 0 where there are none.
+        pool: int32 [N], what the other item of a draw is drawn from.
         steps: How a history is folded in.
     """
 
@@ -122,6 +140,7 @@ class FittedMFBPR:
     user: Float32
     degree: Int32
     known: NDArray[np.uint64]
+    pool: Int32
     steps: Steps
 
     @property
@@ -153,7 +172,8 @@ class FittedMFBPR:
         vectors[trained] = self.user[queries.user[trained]]
         rest = np.flatnonzero(~trained)
         if len(rest):
-            vectors[rest] = folded(history.rows(rest), digest[rest], self.item, self.degree, self.steps)
+            fold = (self.item, present, self.pool, self.steps)
+            vectors[rest] = folded(history.rows(rest), digest[rest], *fold)
         usable = np.zeros(len(history.items) + 1, np.int64)
         np.cumsum(present[history.items], out=usable[1:])
         owner = np.flatnonzero(np.diff(usable[history.indptr]) > 0).astype(np.int32)

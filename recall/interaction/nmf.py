@@ -30,7 +30,7 @@ class NMF(Recipe):
 
     References:
         Lee & Seung 1999, doi:10.1038/44565; Cichocki & Phan 2009, doi:10.1587/transfun.E92.A.708 (HALS). Range
-        searched: McElfresh et al. 2022, arXiv:2206.11886.
+        searched: McElfresh et al. 2022, arXiv:2206.11886, who also search solver, start and loss.
     """
 
     role: ClassVar[Role] = "vectors"

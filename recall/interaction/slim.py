@@ -36,7 +36,8 @@ class SLIM(Recipe):
 
     References:
         Ning & Karypis 2011, doi:10.1109/ICDM.2011.134; coordinate descent as in Friedman, Hastie & Tibshirani
-        2010, doi:10.18637/jss.v033.i01.
+        2010, doi:10.18637/jss.v033.i01. McElfresh et al. 2022, arXiv:2206.11886, search alpha and l1_ratio; the ranges
+        here are of l1 and l2 themselves and do not grow with U.
     """
 
     role: ClassVar[Role] = "channel"
@@ -46,8 +47,9 @@ class SLIM(Recipe):
         "l2": Real(1e-1, 1e4, log=True),
     }
 
-    l1: NonNegativeFloat = 1.0
-    """Weight of the sum of the weights: larger, sparser."""
+    l1: NonNegativeFloat = 0.1
+    """Weight of the sum of the weights: larger, sparser. From 1 on, items that share a single user are
+    nothing to each other."""
     l2: NonNegativeFloat = 50.0
     """Weight of the squared weights."""
     neighbours: PositiveInt = NEIGHBOURS
