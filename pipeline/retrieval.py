@@ -42,6 +42,7 @@ from stagelens.pipeline.progress import Progress, Silent
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.seeds import derive, generator
 from stagelens.pipeline.store import RowFiles, Store
+from stagelens.pipeline.warming import warm
 from stagelens.pipeline.windows import Window, Windows
 
 WEIGHT_USERS = 10_000
@@ -131,12 +132,12 @@ class Retrieval:
         key = fingerprint("vectors", part, window.fit_key, tables, part.inputs(), seed)
         made = cast(Vectors, part)
         data = self.data_of(window, stage)
-        saved = self.store.saved(
-            "vectors",
-            f"{part.label} on {window.name}",
-            key,
-            lambda: made.fit(data, seed=derive(self.seed, "vectors", part.label)).save(),
-        )
+
+        def make() -> Saved:
+            warm(part)
+            return made.fit(data, seed=derive(self.seed, "vectors", part.label)).save()
+
+        saved = self.store.saved("vectors", f"{part.label} on {window.name}", key, make)
         if seconds is not None:
             seconds.append(float(saved.meta["wall_s"]))
         return made.load(saved)
@@ -169,6 +170,7 @@ class Retrieval:
                 return self.vectors(window, "recall", vectors, shared)
 
             def make() -> Saved:
+                warm(part)
                 made = channel.fit(replace(data, share=share), seed=seed).save()
                 return Saved(made.arrays, {**made.meta, "shared_s": sum(shared)})
 

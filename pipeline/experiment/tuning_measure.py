@@ -5,6 +5,7 @@ Nothing of a trial is kept on disk but its figures.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -17,6 +18,7 @@ from stagelens.pipeline.core import Int32
 from stagelens.pipeline.evaluate.metrics import Metric, measure
 from stagelens.pipeline.recipe import Recipe, fingerprint
 from stagelens.pipeline.seeds import derive
+from stagelens.pipeline.warming import warm
 from stagelens.pipeline.workbench import Workbench
 
 EPOCH = 1
@@ -28,6 +30,10 @@ class Examiner(Protocol):
 
     def value(self, made: Recipe) -> float:
         """Fit and measure a recipe."""
+        ...
+
+    def prepare(self, made: Recipe) -> None:
+        """Do what every trial shares and the first would be charged with."""
         ...
 
     def key(self, start: Recipe) -> str:
@@ -50,6 +56,10 @@ class Alone:
     def value(self, made: Recipe) -> float:
         """Return the mean over the users of valid, and over the seeds."""
         return float(np.mean([self._value(bench, made) for bench in _asked(self.benches, made)]))
+
+    def prepare(self, made: Recipe) -> None:
+        """Load and compile what the channel's class needs."""
+        warm(made)
 
     def _value(self, bench: Workbench, made: Recipe) -> float:
         window = bench.windows.valid
@@ -93,6 +103,12 @@ class OnLists:
         whole: Any = made  # a dataclass with the field ``features``, as the contract says
         system = replace(whole, features=self.groups)
         return float(np.mean([self._value(bench, system) for bench in _asked(self.benches, made)]))
+
+    def prepare(self, made: Recipe) -> None:
+        """Make the rows that teach every trial; what cannot be made, the trial says."""
+        with contextlib.suppress(Exception):
+            for bench in _asked(self.benches, made):
+                bench.training_rows(self.recall, self.groups)
 
     def _value(self, bench: Workbench, made: Recipe) -> float:
         window = bench.windows.valid

@@ -60,6 +60,7 @@ class Search:
 
     def step(self, examiner: Examiner) -> None:
         """Make one trial and write it down."""
+        examiner.prepare(self.arm.start)
         started = time.perf_counter()
         parameters = next_parameters(self.arm, self.trials, self.options.sampler, self.seed)
         value, state, reason = self._outcome(parameters, examiner)

@@ -88,3 +88,20 @@ class Refused(Spoiled):
 
     steps: int = 301
     space: ClassVar[Space] = {"noise": Real(0.0, 1.0)}
+
+
+START = 0.6
+"""Seconds of the first fit of ``Cold`` in a process, as kernels take that are loaded."""
+FITS: list[int] = []
+"""Items of every window that ``Cold`` was fitted on in this process."""
+
+
+@recipe
+class Cold(Spoiled):
+    """Slow the first time, like what loads and compiles."""
+
+    def fit(self, data: TrainingData, *, seed: int) -> FittedSpoiled:
+        if not FITS:
+            time.sleep(START)
+        FITS.append(data.interactions.n_items)
+        return Spoiled.fit(self, data, seed=seed)
