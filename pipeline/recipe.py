@@ -29,6 +29,9 @@ ROOMS = ("pipeline", "recall", "rerank", "fusion")
 CODE_EPOCH = 2
 """Raise when code changes results, so that stored artefacts of older code are not used."""
 
+GIVEN = 80
+"""Characters of a value at most that an error repeats: a table of options would bury what is said of it."""
+
 Role = Literal[
     "",
     "channel",
@@ -208,12 +211,14 @@ def _loaded(value: Any, where: str) -> Any:
 
 
 def explain(error: pydantic.ValidationError) -> str:
-    """Return one line per fault: field, what was given, what is allowed."""
+    """Return one line per fault: field, what was given where that is short, what is allowed."""
     lines = []
     for fault in error.errors():
         message = fault["msg"].removeprefix("Value error, ")
         place = ".".join(str(part) for part in fault["loc"])
-        lines.append(f"{place} = {fault.get('input')!r}: {message}" if place else message)  # or of all fields
+        given = repr(fault.get("input"))
+        given = f" = {given}" if len(given) <= GIVEN else ""
+        lines.append(f"{place}{given}: {message}" if place else message)  # or of all fields
     return "; ".join(lines)
 
 

@@ -64,6 +64,29 @@ def test_the_answer_names_what_is_right(
 
 
 @pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (
+            "references.baseline=ItemKNN",
+            "references: Unknown system of references.baseline 'ItemKNN'. Did you mean",
+        ),
+        (
+            "references.tuned.mine.Item-KN.shrink=3",
+            "references.tuned.mine 'Item-KN'. Did you mean 'Item-KNN'?",
+        ),
+        ("recall.size=0", "recall.size = 0: "),
+    ],
+)
+def test_a_table_does_not_bury_what_is_said_of_it(
+    option: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", "references", "--set", option]) == 2
+    answer = capsys.readouterr().err
+    assert said in answer
+    assert len(answer) < 300
+
+
+@pytest.mark.parametrize(
     ("line", "corrected"),
     [
         ("--seed 3 list", "simulate list"),
