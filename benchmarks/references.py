@@ -71,8 +71,9 @@ def table(found: dict[str, list[Standing]], whole: list[Standing]) -> list[list[
 
 
 def chosen_values(summary: dict[str, Any]) -> str:
-    """Return the chosen value of every field that is searched, as a table of ``references.tuned``."""
-    lines = [f"[references.tuned.{summary['dataset']['name']}]"]
+    """Return the split and the chosen value of every field that is searched, as a table of ``references.tuned``."""
+    dataset = summary["dataset"]
+    lines = [f"[references.tuned.{dataset['name']}]", f'split = "{dataset["hashes"]["split"]}"']
     for row in summary["references"]["systems"]:
         made = row["recipe"].get("vectors", row["recipe"])
         fields = [f"{key} = {json.dumps(made[key])}" for key in lookup(made["use"]).space]
@@ -106,7 +107,13 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--toml", action="store_true", help="the chosen values, nothing else")
     asked = parser.parse_args(words)
     if asked.toml:
-        print("\n\n".join(chosen_values(read(folder)) for folder in asked.runs))
+        found = [read(folder) for folder in asked.runs]
+        for summary in found:
+            if summary["warnings"]:  # chosen on test, say: such values are not handed on
+                sys.exit(
+                    f"{summary['dataset']['name']}: nothing is printed of this run. {summary['warnings'][0]}"
+                )
+        print("\n\n".join(map(chosen_values, found)))
         return
     kinds = [kind for kind in asked.kinds.split(",") if kind]
     cells: dict[str, Cells] = {}

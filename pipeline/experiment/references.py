@@ -20,12 +20,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stagelens.pipeline.compose import Union
-from stagelens.pipeline.core import Dataset
+from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.errors import ConfigError, MissingExtra, require
 from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan, View
 from stagelens.pipeline.experiment.axes import patched
 from stagelens.pipeline.experiment.integration_parts import Values
 from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.references_options import SPLIT
 from stagelens.pipeline.experiment.summary import primary_metric
 from stagelens.pipeline.experiment.tuning_search import FAULTS
 from stagelens.pipeline.experiment.tuning_space import SEARCH, Searched, Value, space_of
@@ -111,10 +112,59 @@ def plan_of_references(study: Study, dataset: Dataset) -> ReferencePlan:
     return _compared(study, plan, references, {})
 
 
+def split_of_values(study: Study, name: str) -> str | None:
+    """Return the fingerprint of the split that the tuned values for the data set ``name`` were chosen on."""
+    found: str | None = study.references.tuned.get(name, {}).get(SPLIT)
+    return found
+
+
+def warnings_of_values(study: Study, dataset: Dataset, split: Split) -> list[str]:
+    """Return a line where tuned values that stand in this study were chosen on another split than its own."""
+    tuned = study.references.tuned.get(dataset.name, {})
+    there = [str(table["name"]) for table in study.references.systems if tuned.get(table["name"])]
+    theirs, own = split_of_values(study, dataset.name), split.fingerprint()
+    if study.kind != "references" or not there or theirs is None or own.startswith(theirs):
+        return []
+    return [
+        f"WARNING: references.tuned.{dataset.name}: the values of {', '.join(there)} were chosen on another split "
+        f"({theirs[:8]}) than this run's ({own[:8]}) and may have seen what is test here. "
+        "--set 'references.tuned={}' leaves them out; simulate tune finds values on this split"
+    ]
+
+
+def named_references(study: Study) -> list[Mapping[str, Any]]:
+    """Return the systems that ``simulate tune`` is about: all, or those of ``tune.channels`` by name or recipe.
+
+    Empty for another kind of study, for re-rankers, and where a channel is none of the systems.
+    """
+    if study.kind != "references" or study.tune.rerankers:
+        return []
+    systems, words = study.references.systems, study.tune.channels
+    names = [(one["name"], one["use"], str(one["use"]).removeprefix("recall.")) for one in systems]
+    if not all(any(word in own for own in names) for word in words):
+        return []
+    return [
+        one
+        for one, own in zip(systems, names, strict=True)
+        if not words or any(word in own for word in words)
+    ]
+
+
 def searched_references(study: Study) -> list[Searched]:
-    """Return the references that have a search space, as arms of ``simulate tune``; tuned values are set aside."""
-    arms = [_reference(study, table, {}).arm for table in study.references.systems]
-    return [arm for arm in arms if arm.space]
+    """Return the named references that have a search space, as arms of ``simulate tune``; tuned values are set aside.
+
+    Raises:
+        ConfigError: A channel names a system without one, or no system has one.
+    """
+    arms = [_reference(study, table, {}).arm for table in named_references(study)]
+    found = [arm for arm in arms if arm.space]
+    if not found or (study.tune.channels and len(found) < len(arms)):
+        plain = ", ".join(arm.name for arm in arms if not arm.space)
+        raise ConfigError(
+            f"references.systems: {plain}: nothing to tune: no search space, or every field of it is held. Name a "
+            "system that has one with --channel"
+        )
+    return found
 
 
 def _reference(study: Study, table: Mapping[str, Any], tuned: Mapping[str, Any]) -> Reference:

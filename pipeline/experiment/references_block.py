@@ -9,7 +9,13 @@ import numpy as np
 
 from stagelens.pipeline.evaluate.metrics import measure
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.references import WHERE, Reference, ReferencePlan, recipe_of
+from stagelens.pipeline.experiment.references import (
+    WHERE,
+    Reference,
+    ReferencePlan,
+    recipe_of,
+    split_of_values,
+)
 from stagelens.pipeline.experiment.references_ranks import KINDS, PUBLISHED, agreement, standings
 from stagelens.pipeline.experiment.summary import Finished
 
@@ -88,9 +94,11 @@ def _notes(finished: Finished, plan: ReferencePlan) -> list[str]:
     spaced = [one for one in plan.references if one.arm.space]
     plain = [one.name for one in spaced if not one.tuned]
     if tuned := [one.name for one in plan.references if one.tuned]:
+        known = split_of_values(finished.study, finished.dataset.name) is not None
         said.append(
             f"Values of references.tuned.{finished.dataset.name} stand in {', '.join(tuned)}; "
-            "--set 'references.tuned={}' leaves them out"
+            + ("" if known else "on which split they were chosen is not said (its key split is missing); ")
+            + "--set 'references.tuned={}' leaves them out"
         )
     if finished.study.references.settings > 1:
         said.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -26,6 +28,8 @@ SYSTEMS = (
     ("Random", "recall.Random"),
 )
 """The interaction-only systems of McElfresh et al. 2022 (arXiv:2206.11886), by their names there."""
+SPLIT = "split"
+"""The key of ``references.tuned.NAME`` that is no system: the split its values were chosen on."""
 
 
 class ReferenceOptions(Options):
@@ -33,8 +37,9 @@ class ReferenceOptions(Options):
 
     systems: tuple[dict[str, Any], ...] = tuple({"name": name, "use": use} for name, use in SYSTEMS)
     """``name``, ``use`` (a channel, or vectors, which ``recall.Dense`` serves) and fields of the recipe."""
-    tuned: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)
-    """Data set -> system -> fields that take the place of those above when the data set has that name."""
+    tuned: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Data set -> system -> fields that take the place of those above when the data set has that name. ``split`` beside
+    the systems: the fingerprint of the split they were chosen on, or its first eight digits and more."""
     baseline: str = "Item-KNN"
     """The system that all others are compared with."""
     settings: int = Field(1, ge=1)
@@ -53,13 +58,32 @@ class ReferenceOptions(Options):
             raise ValueError(
                 f"references.systems: {', '.join(doubled)} stands there twice; names must differ"
             )
+        if SPLIT in names:
+            raise ValueError(
+                f"references.systems: {SPLIT} names no system, it is what references.tuned says of its values; "
+                "choose another name"
+            )
         if self.baseline not in names:
             raise ValueError(nearest("system of references.baseline", self.baseline, names))
         known = list(
             dict.fromkeys([*names, *(name for name, _ in SYSTEMS)])
         )  # fewer systems leave values unused
         for data, found in self.tuned.items():
-            for name in found:
-                if name not in known:
-                    raise ValueError(nearest(f"system of references.tuned.{data}", name, known))
+            _check_tuned(f"references.tuned.{data}", found, known)
         return self
+
+
+def _check_tuned(where: str, found: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name, value in found.items():
+        if name == SPLIT:
+            if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{8,64}", value)):
+                raise ValueError(
+                    f"{where}.{SPLIT} = {value!r}: not the fingerprint of a split, 8 to 64 of the digits 0-9a-f. "
+                    "summary.json of a run has it, dataset.hashes.split"
+                )
+        elif name not in known:
+            raise ValueError(nearest(f"system of {where}", name, known))
+        elif not isinstance(value, Mapping):
+            raise ValueError(
+                f"{where}.{name} = {value!r}: write a table of fields, like {{ neighbours = 200 }}"
+            )

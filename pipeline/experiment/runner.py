@@ -34,6 +34,7 @@ from stagelens.pipeline.experiment.outputs import (
     study_fingerprint,
 )
 from stagelens.pipeline.experiment.protocols import told, warnings_of
+from stagelens.pipeline.experiment.references import warnings_of_values
 from stagelens.pipeline.experiment.summary import (
     IN_SUMMARY,
     JUDGED_EPOCH,
@@ -107,6 +108,7 @@ def simulate(
         *dataset.notes,
         *split.notes,
         *warnings_of(study),
+        *warnings_of_values(study, dataset, split),
         *(f"{name}: all vectors are equal; no permuted copy can differ" for name in flat),
     ):
         progress.note(note)
@@ -274,7 +276,7 @@ class Run:
             "systems": said["systems"],
             "comparisons": [{name: record[name] for name in IN_SUMMARY} for record in finished.records],
             "protocol": told(study),
-            "warnings": warnings_of(study),
+            "warnings": [*warnings_of(study), *warnings_of_values(study, dataset, split)],
             **said["blocks"],
             "manifest": str(folder.path / "manifest.json"),
         }

@@ -20,10 +20,17 @@ from stagelens.pipeline.evaluate.metrics import Metric
 from stagelens.pipeline.experiment.arms import Builder, chosen_modalities
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.outputs import RunFolder, default_store, versions
-from stagelens.pipeline.experiment.references import searched_references
+from stagelens.pipeline.experiment.protocols import FIELDS, told
+from stagelens.pipeline.experiment.references import named_references, searched_references
 from stagelens.pipeline.experiment.runner import SCHEMA_VERSION, Result, said_of
 from stagelens.pipeline.experiment.toml import to_toml
-from stagelens.pipeline.experiment.tuning_block import Found, best_toml, trial_rows, tuning_block
+from stagelens.pipeline.experiment.tuning_block import (
+    Found,
+    best_toml,
+    searched_under,
+    trial_rows,
+    tuning_block,
+)
 from stagelens.pipeline.experiment.tuning_measure import Alone, Examiner, OnLists
 from stagelens.pipeline.experiment.tuning_search import run
 from stagelens.pipeline.experiment.tuning_space import Searched, searched, space_of
@@ -51,11 +58,12 @@ def tune(
         store: Where trials are kept; by default ``runs/.store``.
 
     Raises:
-        ConfigError: A wrong name or option, or no trial of any arm succeeded.
+        ConfigError: A wrong name or option, one that a search never reads, or no trial of any arm succeeded.
         DataError: Data that does not fit the contract, or nothing to choose on.
         MissingExtra: Optuna is not installed.
         OSError: The folder or the store cannot be written.
     """
+    refuse_unread(study)
     require("optuna", "tune")
     progress, kept, phases = progress or Silent(), Store(store or default_store()), Phases()
     with phases("load"):
@@ -84,12 +92,30 @@ def tune(
         "dataset": said_of(dataset, split),
         "systems": [],
         "comparisons": [],
+        "protocol": told(study),
         "tuning": block,
         "manifest": str(folder.path / "manifest.json"),
     }
     manifest = _manifest(study, dataset, split, phases, {one.arm.name: one.kept for one in searches})
     _write(folder.path, found, study, summary, manifest)
     return Result(folder.path, summary, manifest)
+
+
+def refuse_unread(study: Study) -> None:
+    """Refuse the confounds that a search would pass over in silence: it never reads test, nor what serves test.
+
+    Raises:
+        ConfigError: One is switched on.
+    """
+    own, honest = told(study), {**FIELDS["default"], "dcg": "normalised"}
+    for name in ("fit_on", "input", "select_on", "dcg"):
+        if own[name] != honest[name]:
+            where = f"{'measure' if name == 'dcg' else 'protocol'}.{name}"
+            raise ConfigError(
+                f"{where} = {own[name]} changes nothing in a search: trials are fitted on train, asked with train and "
+                f"chosen on valid by {study.tune.target}. Leave it out (it is {honest[name]} then), and set it in the "
+                "study that uses best.toml"
+            )
 
 
 def arms_of(study: Study) -> list[Searched]:
@@ -101,7 +127,7 @@ def arms_of(study: Study) -> list[Searched]:
     options = study.tune
     if options.rerankers:
         return searched(options.rerankers, "rerank", "reranker")
-    if study.kind == "references" and not options.channels:
+    if named_references(study):
         return searched_references(study)
     words = options.channels or tuple(
         table for table in study.recall.base if space_of(load(table, where="recall.base"), table)
@@ -149,7 +175,7 @@ def _key(study: Study, arms: Sequence[Searched], examiner: Examiner, dataset: Da
     where = [examiner.key(arm.start) for arm in arms]
     base = [] if study.tune.rerankers else list(study.recall.base)
     data = (dataset.name, dataset.hashes(), split.fingerprint(), list(study.seeds))
-    return fingerprint("tune", options, study.tune.most, searched, where, base, *data)
+    return fingerprint("tune", options, study.tune.most, searched, where, base, searched_under(study), *data)
 
 
 def _manifest(
@@ -181,8 +207,10 @@ def _write(
     """Write every file, each whole or not at all; ``summary.json`` comes last and says that all are there."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_trials(folder / "trials.parquet", found)
-    name, key = str(summary["dataset"]["name"]), str(summary["fingerprint"])
-    write_text(folder / "best.toml", best_toml(found, study, name, key))
+    dataset, key = summary["dataset"], str(summary["fingerprint"])
+    write_text(
+        folder / "best.toml", best_toml(found, study, dataset["name"], dataset["hashes"]["split"], key)
+    )
     write_text(folder / "config.toml", to_toml(study.model_dump(mode="json")))
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1))
     write_text(folder / "summary.json", json.dumps(summary, indent=1))

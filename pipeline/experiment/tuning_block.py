@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.option_table import Options
+from stagelens.pipeline.experiment.options import DataOptions, ProtocolOptions, Study
+from stagelens.pipeline.experiment.references import named_references, split_of_values
+from stagelens.pipeline.experiment.references_options import SPLIT
 from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.experiment.tuning_search import Search
 from stagelens.pipeline.experiment.tuning_space import Dimension
@@ -105,10 +108,11 @@ def tuning_block(found: Sequence[Found], study: Study, users: int) -> dict[str, 
     }
 
 
-def best_toml(found: Sequence[Found], study: Study, dataset: str, key: str) -> str:
+def best_toml(found: Sequence[Found], study: Study, dataset: str, split: str, key: str) -> str:
     """Return a configuration with the best values: the base with every tuned channel, or the best re-ranker.
 
     A tuned channel takes the place of its namesake in ``recall.base``, or joins it; of two with one label the better.
+    References take their place among those of the study. Data options and protocol of the search go with them.
     """
     options = study.tune
     ranked = sorted((one for one in found if one.best), key=lambda one: _worth(one.best), reverse=True)
@@ -120,18 +124,44 @@ def best_toml(found: Sequence[Found], study: Study, dataset: str, key: str) -> s
     ]
     if options.rerankers:
         body: Mapping[str, Any] = {"rerank": {"reranker": ranked[0].table}}
-    elif study.kind == "references" and not options.channels:
-        body = _references(ranked, study, dataset)
+    elif named_references(study):
+        earlier = study.references.tuned.get(dataset, {})
+        known = split_of_values(study, dataset)
+        kept = earlier if known and split.startswith(known) else {}
+        there = {SPLIT, *kept, *(one.search.arm.name for one in ranked)}
+        if gone := [name for name in earlier if name not in there]:
+            lines.append(f"# Left out, not known to be chosen on this split: the values of {', '.join(gone)}")
+        body = _references(ranked, study, dataset, {**kept, SPLIT: split})
     else:
         body = {"recall": {"base": _base(ranked, study)}}
-    return "\n".join([*lines, to_toml(body).lstrip("\n")])
+    return "\n".join([*lines, to_toml({**body, **searched_under(study)}).lstrip("\n")])
 
 
-def _references(ranked: Sequence[Found], study: Study, dataset: str) -> dict[str, Any]:
-    """Return the study of references with what was found under the name of the data set."""
+def searched_under(study: Study) -> dict[str, dict[str, Any]]:
+    """Return what a study must share with the search so that its test is none of the windows searched on.
+
+    The options of ``data`` and ``protocol`` that are not as they are without being asked for; the folder stays open.
+    """
+    name = study.protocol.name
+    data = _set(study.data, DataOptions(path=study.data.path))
+    protocol = _set(study.protocol, ProtocolOptions(name=name))
+    if name != ProtocolOptions().name:
+        protocol = {"name": name, **protocol}
+    return {key: table for key, table in (("data", data), ("protocol", protocol)) if table}
+
+
+def _set(options: Options, unset: Options) -> dict[str, Any]:
+    plain = unset.model_dump(mode="json")
+    return {key: value for key, value in options.model_dump(mode="json").items() if value != plain[key]}
+
+
+def _references(
+    ranked: Sequence[Found], study: Study, dataset: str, kept: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the study of references with what was found, over what is kept, under the name of the data set."""
     told = study.references
     found = {one.search.arm.name: one.table for one in ranked}
-    tuned = {**told.tuned, dataset: {**told.tuned.get(dataset, {}), **found}}
+    tuned = {**told.tuned, dataset: {**kept, **found}}
     return {
         "kind": study.kind,
         "name": study.name,
@@ -160,9 +190,9 @@ def trial_rows(found: Sequence[Found]) -> list[tuple[str, Trial]]:
 
 
 def _plain(dimension: Dimension) -> dict[str, Any]:
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(dimension).items()
-    }
+    """Return the range itself, not what a data set has cut it by."""
+    shown = {one.name: getattr(dimension, one.name) for one in fields(dimension) if one.repr}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in shown.items()}
 
 
 def _known(trial: Trial) -> bool:

@@ -243,6 +243,57 @@ def test_stored_values_are_named_where_they_stand(run, full):
     assert not any("references.tuned." in note for note in full[1].summary["references"]["notes"])
 
 
+def test_values_chosen_on_another_split_are_warned_of_wherever_they_stand(run, full):
+    dataset = full[0].data.opened()
+    own = make_split(dataset).fingerprint()
+    assert full[1].summary["dataset"]["hashes"]["split"] == own
+
+    def of(split, told_of="SVD", **options):
+        stored = {told_of: {"factors": 3} if told_of == "SVD" else {}} | ({"split": split} if split else {})
+        return run(references__tuned={dataset.name: stored, "another": {"split": "0" * 8}}, **options)[1]
+
+    unsaid = "on which split they were chosen is not said"
+    for split in (own, own[:8]):
+        result = of(split)
+        assert result.summary["warnings"] == []
+        assert not any(unsaid in note for note in result.summary["references"]["notes"])
+    result = of(own, data__split="per-user")
+    validate(result.summary)
+    [warning] = result.summary["warnings"]
+    there = result.summary["dataset"]["hashes"]["split"]
+    assert f"references.tuned.{dataset.name}: the values of SVD were chosen on another split" in warning
+    assert f"({own[:8]}) than this run's ({there[:8]})" in warning
+    assert result.manifest["warnings"] == [warning]
+    assert warning in told(result, width=600, notes=False)
+    page.write(result.folder, result.summary, result.manifest)
+    assert "chosen on another split" in (result.folder / "report.md").read_text()
+    assert (
+        of(own, told_of="TopPop", data__split="per-user").summary["warnings"] == []
+    )  # no value stands there
+    result = of(None, data__split="per-user")
+    assert result.summary["warnings"] == []  # nothing is known
+    assert any(unsaid in note for note in result.summary["references"]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({"split": "given"}, r"references.tuned.any.split = 'given': not the fingerprint"),
+        ({"split": {"factors": 3}}, "not the fingerprint"),
+        ({"SVD": 3}, r"references.tuned.any.SVD = 3: write a table of fields"),
+    ],
+)
+def test_what_is_no_split_and_no_table_of_values_is_refused(make_study, stored, said):
+    with pytest.raises(ConfigError, match=said):
+        make_study(kind="references", **{"references.tuned": {"any": stored}})
+
+
+def test_no_system_is_called_as_the_key_of_the_split(make_study):
+    systems = [*SYSTEMS, {"name": "split", "use": "recall.P3alpha"}]
+    with pytest.raises(ConfigError, match="split names no system"):
+        make_study(kind="references", **{"references.systems": systems})
+
+
 def test_references_read_no_content(make_study, tiny):
     content = {"name": "Item-KNN", "use": "recall.Dense", "modality": "text"}
     for options, words in (
@@ -373,6 +424,7 @@ def test_the_preset_is_the_default_systems_at_the_published_cut_offs():
     plain = Study.load(None, {"kind": "references"}).references
     assert preset.references.model_copy(update={"tuned": {}}) == plain
     for tuned in preset.references.tuned.values():  # every stored value is one that its recipe allows
+        assert len(tuned["split"]) == 64
         for table in preset.references.systems:
             made = load(
                 {

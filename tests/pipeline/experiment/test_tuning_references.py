@@ -5,12 +5,16 @@ from __future__ import annotations
 import pandas
 import pytest
 
+from stagelens.pipeline.data.splits import split as make_split
+from stagelens.pipeline.errors import ConfigError
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.references import plan_of_references
 from stagelens.pipeline.experiment.tuning import arms_of, tune
 
 pytest.importorskip("optuna", reason="extra 'tune' is not installed")
 
+NAME = "world (seed 1)"
+"""Of the tiny world."""
 SYSTEMS = [
     {"name": "Item-KNN", "use": "recall.ItemKNN"},
     {"name": "SVD", "use": "recall.PureSVD"},
@@ -41,8 +45,55 @@ def test_the_arms_are_the_references_that_can_be_tuned(tiny_folder):
     assert [arm.name for arm in arms] == ["Item-KNN", "SVD", "walk"]
     assert set(arms[1].space) == {"vectors.factors"}
     assert "alpha" not in arms[2].space  # what its table sets is held
-    [named] = arms_of(study(tiny_folder, **{"tune.channels": ["ItemKNN"]}))
-    assert named.name == "ItemKNN"
+
+
+@pytest.mark.parametrize("words", [["ItemKNN", "SVD"], ["Item-KNN", "recall.PureSVD"]])
+def test_channels_that_are_systems_are_tuned_as_them(tiny_folder, tmp_path, words):
+    asked = study(
+        tiny_folder, **{"tune.channels": words, "references.tuned": {"other": {"SVD": {"factors": 2}}}}
+    )
+    assert [arm.name for arm in arms_of(asked)] == ["Item-KNN", "SVD"]
+    result = tune(asked, out=tmp_path / "tuned", store=tmp_path / "store")
+    told = Study.load(str(tmp_path / "tuned" / "best.toml"), {"data.path": str(tiny_folder)})
+    assert set(told.references.tuned) == {"other", NAME}
+    assert set(told.references.tuned[NAME]) == {"split", "Item-KNN", "SVD"}
+    found = {one.name: one for one in plan_of_references(told, told.data.opened()).references}
+    best = {arm["arm"]: arm["parameters"] for arm in result.summary["tuning"]["arms"]}
+    assert found["Item-KNN"].channel.neighbours == best["Item-KNN"]["neighbours"]
+    assert (found["SVD"].tuned, found["walk"].tuned) == (True, False)
+
+
+def test_a_channel_that_is_no_system_is_tuned_as_a_channel(tiny_folder, tmp_path):
+    held = '{use="recall.ItemKNN", similarity="dot"}'
+    for words in ([held], ["ItemKNN", held], ["UserKNN"]):
+        arms = arms_of(study(tiny_folder, **{"tune.channels": words}))
+        assert arms[-1].name.startswith(("ItemKNN(similarity=dot)", "UserKNN"))
+        assert len(arms) == len(words)
+    tune(study(tiny_folder, **{"tune.channels": [held]}), out=tmp_path / "tuned", store=tmp_path / "store")
+    assert Study.load(str(tmp_path / "tuned" / "best.toml")).kind == "stages"
+
+
+def test_a_system_with_nothing_to_tune_is_refused_where_it_is_named(tiny_folder):
+    for word in ("TopPop", "Popular"):
+        with pytest.raises(ConfigError, match="TopPop: nothing to tune"):
+            arms_of(study(tiny_folder, **{"tune.channels": ["ItemKNN", word]}))
+    fixed = {"references.systems": SYSTEMS[3:], "references.baseline": "TopPop"}
+    with pytest.raises(ConfigError, match="TopPop: nothing to tune"):
+        arms_of(study(tiny_folder, **fixed))
+
+
+def test_stored_values_stay_beside_new_ones_where_they_share_the_split(tiny_folder, tmp_path):
+    asked = study(tiny_folder)
+    own = make_split(asked.data.opened()).fingerprint()
+    for number, (said, stays) in enumerate([(own[:12], True), ("0" * 12, False), (None, False)]):
+        stored = {"SVD": {"factors": 3}} | ({} if said is None else {"split": said})
+        given = {"tune.channels": ["Item-KNN"], "references.tuned": {NAME: stored}}
+        out = tmp_path / str(number)
+        tune(study(tiny_folder, **given), out=out, store=tmp_path / "store")
+        found = Study.load(str(out / "best.toml")).references.tuned[NAME]
+        assert set(found) == {"split", "Item-KNN", *(["SVD"] if stays else [])}
+        assert found["split"] == own
+        assert ("# Left out" in (out / "best.toml").read_text()) != stays
 
 
 def test_no_trial_asks_for_more_neighbours_than_there_are(tiny_folder, tmp_path):
