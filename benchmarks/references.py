@@ -1,9 +1,11 @@
 """Mean ranks of interaction-only references over data sets, beside the published ones.
 
-Reads the run folders of ``simulate --config references --protocol full`` (or ``published``), one a data set, and ranks
-the systems by every metric at every cut-off of every data set. A system that a data set lacks is not ranked there.
+Runs ``simulate --config references --protocol full`` on every data set, with so many settings of each system chosen on
+valid, and ranks the systems by every metric at every cut-off of every data set. A system that a data set lacks is not
+ranked there. A run folder in the place of a data set is read; what was stopped goes on.
 
-    python benchmarks/references.py RUN RUN ... [--stage both|recall] [--kinds ndcg,recall] [--markdown]
+    python benchmarks/references.py DATA DATA@leave-last-out RUN ... [--settings 30] [--out runs/mean-ranks]
+        [--stage both|recall] [--kinds ndcg,recall] [--markdown]
 
 ``--toml`` prints the values chosen in runs with ``references.settings`` instead, as ``configs/references.toml`` holds
 them.
@@ -22,10 +24,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stagelens.pipeline.cli.progress import Lines
+from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.references_ranks import PUBLISHED, Standing, agreement, standings
+from stagelens.pipeline.experiment.runner import simulate
 from stagelens.pipeline.recipe import lookup
 
 Cells = list[dict[str, float | None]]
+
+
+def run(words: str, settings: int, out: Path) -> Path:
+    """Return the run folder of ``DATA`` or ``DATA@SPLIT``, made with one seed; a run folder stands for itself."""
+    if (Path(words) / "summary.json").exists() or Path(words).is_file():
+        return Path(words)
+    data, _, split = words.partition("@")
+    options = {"data.path": data, "protocol.name": "full", "seeds": [0]}
+    options |= {"references.settings": settings, "references.tuned": {}}
+    study = Study.load("references", options | ({"data.split": split} if split else {}))
+    folder = out / "-".join(filter(None, (Path(data).name, split)))
+    return simulate(study, out=folder, progress=Lines(), store=out / ".store").folder
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -100,14 +117,17 @@ def drawn(rows: list[list[str]], markdown: bool) -> str:
 def main(words: Sequence[str] | None = None) -> None:
     """Print the table and the rank correlation."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("sources", nargs="+", help="DATA, DATA@SPLIT or a run folder")
+    parser.add_argument("--settings", type=int, default=10, help="of each system, its own and draws")
+    parser.add_argument("--out", type=Path, default=Path("runs/mean-ranks"))
     parser.add_argument("--stage", choices=("both", "recall"), default="both")
     parser.add_argument("--kinds", default="", help="metrics to rank by, e.g. ndcg,recall; all")
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--toml", action="store_true", help="the chosen values, nothing else")
     asked = parser.parse_args(words)
+    runs = [run(source, asked.settings, asked.out) for source in asked.sources]
     if asked.toml:
-        found = [read(folder) for folder in asked.runs]
+        found = [read(folder) for folder in runs]
         for summary in found:
             if summary["warnings"]:  # chosen on test, say: such values are not handed on
                 sys.exit(
@@ -117,7 +137,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     kinds = [kind for kind in asked.kinds.split(",") if kind]
     cells: dict[str, Cells] = {}
-    for folder in asked.runs:
+    for folder in runs:
         summary = read(folder)
         name, own = str(summary["dataset"]["name"]), summary["protocol"]
         if name in cells:
