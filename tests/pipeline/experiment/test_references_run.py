@@ -415,8 +415,8 @@ def test_tuned_values_of_systems_that_do_not_run_stay_unused_and_a_wrong_name_is
     few = {"kind": "references", "references.systems": [{"name": "Item-KNN", "use": "recall.ItemKNN"}]}
     told = make_study(**few, **{"references.tuned": {"any": {"EASE-R": {"l2": 10.0}}}})
     assert told.references.tuned["any"]["EASE-R"] == {"l2": 10.0}
-    with pytest.raises(ConfigError, match=r"references.tuned.any 'EASER'.*EASE-R"):
-        make_study(**few, **{"references.tuned": {"any": {"EASER": {"l2": 10.0}}}})
+    with pytest.raises(ConfigError, match=r"references.tuned.any 'EASE'.*EASE-R"):
+        make_study(**few, **{"references.tuned": {"any": {"EASE": {"l2": 10.0}}}})
 
 
 def test_the_preset_is_the_default_systems_at_the_published_cut_offs():
