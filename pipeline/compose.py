@@ -34,10 +34,16 @@ def _ensemble(rule: Recipe | None) -> Recipe | None:
     return rule
 
 
+def _is(part: Recipe) -> str:
+    if part.role == "vectors":
+        return "makes vectors, which recall.Dense(vectors=...) serves"
+    return f"is a {part.role or 'recipe'}"
+
+
 def _channels(parts: tuple[Recipe, ...]) -> tuple[Recipe, ...]:
     for part in parts:
         if part.role != "channel":
-            raise ValueError(f"{part.label} is a {part.role or 'recipe'}, a union takes channels")
+            raise ValueError(f"{part.label} {_is(part)}, a union takes channels")
     labels = [part.label for part in parts]
     doubled = sorted({label for label in labels if labels.count(label) > 1})
     if doubled:
@@ -164,9 +170,7 @@ def union(first: Recipe, second: Recipe) -> Union:
         elif side.role == "channel":
             parts.append(side)
         else:
-            raise ConfigError(
-                f"'|' merges channels; {side.label} is a {side.role or 'recipe'}. Use '>>' for then."
-            )
+            raise ConfigError(f"'|' merges channels; {side.label} {_is(side)}. Use '>>' for then.")
     return made(Union, parts=tuple(parts), **settings)
 
 

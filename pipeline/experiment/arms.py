@@ -12,8 +12,9 @@ from stagelens.pipeline.data.knockout import PermuteRows, renamed, varies
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.option_table import Stage
 from stagelens.pipeline.experiment.options import Study
+from stagelens.pipeline.experiment.serving import TAKEN, served
 from stagelens.pipeline.experiment.variants import Variant
-from stagelens.pipeline.recipe import Recipe, load
+from stagelens.pipeline.recipe import Recipe, load, lookup
 from stagelens.pipeline.seeds import derive
 
 View = Literal["catalogue", "reference", "base", "own"]
@@ -200,15 +201,21 @@ class Builder:
     # ------------------------------------------------------------ parts
 
     def part(self, table: Mapping[str, Any], where: str, role: str, **filled: Any) -> Recipe:
-        """Return the recipe of a table of options.
+        """Return the recipe of a table of options; where it is the channel, vectors are served by ``recall.Dense``.
 
         Raises:
             ConfigError: Not a recipe of that role.
         """
-        made = load({**table, **filled}, where=where)
-        if made.role != role:
-            raise ConfigError(f"{where}: {table['use']} is a {made.role or 'recipe'}, expected a {role}")
-        return made
+        if role == "channel" and not filled:
+            table = served(table, device=self.study.device)
+        found = lookup(str(table["use"])).role if "use" in table else role
+        if found == "vectors" != role:
+            raise ConfigError(
+                f"{where}: {table['use']} makes vectors, expected a {role}. Vectors can stand in {TAKEN}"
+            )
+        if found != role:
+            raise ConfigError(f"{where}: {table['use']} is a {found or 'recipe'}, expected a {role}")
+        return load({**table, **filled}, where=where)
 
     def channel(self, modality: str) -> Recipe:
         """Return the recall channel of a modality."""

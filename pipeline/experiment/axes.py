@@ -13,13 +13,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pydantic
 
 from stagelens.pipeline.core import Dataset
 from stagelens.pipeline.errors import ConfigError, nearest
 from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan, chosen_modalities, plan_of
+from stagelens.pipeline.experiment.option_table import patched
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.variants import Variant
 from stagelens.pipeline.recipe import explain
@@ -55,18 +55,6 @@ def cells_of(study: Study) -> dict[str, Study]:
         except pydantic.ValidationError as error:
             raise ConfigError(f"axes, cell {label!r}: {explain(error)}") from error
     return found
-
-
-def patched(table: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table with the patch's values in place; recipes (tables with ``use``) are replaced whole."""
-    out = dict(table)
-    for key, value in patch.items():
-        inner = out.get(key)
-        if isinstance(value, Mapping) and isinstance(inner, Mapping) and "use" not in value:
-            out[key] = patched(inner, value)
-        else:
-            out[key] = value
-    return out
 
 
 def plan_of_axes(study: Study, dataset: Dataset) -> Plan:

@@ -109,7 +109,7 @@ class RecallOptions(Options):
     size: int = Field(200, ge=1)
     """Candidates every system hands over (K)."""
     base: tuple[dict[str, Any], ...] = ({"use": "recall.Popular"}, {"use": "recall.ItemKNN"})
-    """Interaction channels: the base of every system."""
+    """Interaction channels, or vectors (which ``recall.Dense`` serves): the base of every system."""
     content: dict[str, Any] = Field(default_factory=lambda: {"use": "recall.Dense"})
     """Channel added for a modality; the study fills in ``modality``."""
     merge: Literal["rrf", "quota", "round-robin"] = "rrf"

@@ -23,13 +23,13 @@ from stagelens.pipeline.compose import Union
 from stagelens.pipeline.core import Dataset, Split
 from stagelens.pipeline.errors import ConfigError, MissingExtra, require
 from stagelens.pipeline.experiment.arms import Arm, Builder, Comparison, Plan, View
-from stagelens.pipeline.experiment.axes import patched
 from stagelens.pipeline.experiment.integration_parts import Values
 from stagelens.pipeline.experiment.options import Study
-from stagelens.pipeline.experiment.references_options import SPLIT
+from stagelens.pipeline.experiment.references_options import SPLIT, with_values
+from stagelens.pipeline.experiment.serving import SEARCH, served
 from stagelens.pipeline.experiment.summary import primary_metric
 from stagelens.pipeline.experiment.tuning_search import FAULTS
-from stagelens.pipeline.experiment.tuning_space import SEARCH, Searched, Value, space_of
+from stagelens.pipeline.experiment.tuning_space import Searched, Value, space_of
 from stagelens.pipeline.experiment.tuning_trials import Trial, next_parameters
 from stagelens.pipeline.progress import Progress, Task
 from stagelens.pipeline.recipe import Recipe, dump, load
@@ -171,12 +171,8 @@ def _reference(study: Study, table: Mapping[str, Any], tuned: Mapping[str, Any])
     """Return a reference with its tuned values; vectors are served by ``recall.Dense``. What its table sets is held."""
     name = str(table["name"])
     where = f"references.systems.{name}"
-    fields = held = {key: value for key, value in table.items() if key != "name"}
-    fields = dict(tuned) if "use" in tuned else patched(fields, tuned)
-    made = load(fields, where=where)
-    if made.role == "vectors":
-        fields, held = {"use": SEARCH, "vectors": fields}, {"vectors": held}
-    if fields["use"] == SEARCH:
+    held, fields = (served(with_values(table, values)) for values in ({}, tuned))
+    if fields.get("use") == SEARCH:
         fields.setdefault("device", study.device)
     made = load(fields, where=where)
     if made.role != "channel":

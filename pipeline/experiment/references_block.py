@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import Any
 
@@ -109,6 +110,13 @@ def _notes(finished: Finished, plan: ReferencePlan) -> list[str]:
         who = "every system" if len(plain) == len(spaced) else ", ".join(plain)
         said.append(
             f"No tuned values for {who} on {finished.dataset.name}: defaults are measured, which understates them. "
-            "simulate tune finds better values; references.tuned holds them"
+            "simulate tune finds better values; references.tuned holds them" + _namesake(finished)
         )
     return said
+
+
+def _namesake(finished: Finished) -> str:
+    """Say which tuned values might have been meant, where their data set is called nearly as this one."""
+    name, known = finished.dataset.name, list(finished.study.references.tuned)
+    close = [] if name in known else difflib.get_close_matches(name, known, n=1)
+    return f", and has some for {close[0]}, a name close to this one" if close else ""

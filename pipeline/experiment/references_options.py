@@ -9,8 +9,9 @@ from typing import Any
 import pydantic
 from pydantic import Field
 
-from stagelens.pipeline.errors import nearest
-from stagelens.pipeline.experiment.option_table import Options
+from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.experiment.option_table import Options, patched
+from stagelens.pipeline.recipe import load
 
 SYSTEMS = (
     ("Item-KNN", "recall.ItemKNN"),
@@ -65,15 +66,23 @@ class ReferenceOptions(Options):
             )
         if self.baseline not in names:
             raise ValueError(nearest("system of references.baseline", self.baseline, names))
-        known = list(
-            dict.fromkeys([*names, *(name for name, _ in SYSTEMS)])
-        )  # fewer systems leave values unused
+        known: dict[str, list[Mapping[str, Any]]] = {}  # fewer systems leave values unused
+        for table in (*self.systems, *({"name": name, "use": use} for name, use in SYSTEMS)):
+            known.setdefault(str(table["name"]), []).append(table)
         for data, found in self.tuned.items():
             _check_tuned(f"references.tuned.{data}", found, known)
         return self
 
 
-def _check_tuned(where: str, found: Mapping[str, Any], known: Sequence[str]) -> None:
+def with_values(table: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a system's table with tuned values in it; a whole recipe takes its place."""
+    own = {key: value for key, value in table.items() if key != "name"}
+    return dict(values) if "use" in values else patched(own, values)
+
+
+def _check_tuned(
+    where: str, found: Mapping[str, Any], known: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
     for name, value in found.items():
         if name == SPLIT:
             if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{8,64}", value)):
@@ -87,3 +96,17 @@ def _check_tuned(where: str, found: Mapping[str, Any], known: Sequence[str]) -> 
             raise ValueError(
                 f"{where}.{name} = {value!r}: write a table of fields, like {{ neighbours = 200 }}"
             )
+        else:
+            _check_values(f"{where}.{name}", value, known[name])
+
+
+def _check_values(where: str, values: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse values that no system of that name has: this study's, or the one that stored values were chosen for."""
+    faults = []
+    for table in tables:
+        try:
+            load(with_values(table, values), where=where)
+        except ConfigError as fault:
+            faults.append(fault)
+    if len(faults) == len(tables):
+        raise faults[0]

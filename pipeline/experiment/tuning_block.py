@@ -10,6 +10,7 @@ from stagelens.pipeline.experiment.option_table import Options
 from stagelens.pipeline.experiment.options import DataOptions, ProtocolOptions, Study
 from stagelens.pipeline.experiment.references import named_references, split_of_values
 from stagelens.pipeline.experiment.references_options import SPLIT
+from stagelens.pipeline.experiment.serving import served
 from stagelens.pipeline.experiment.toml import to_toml
 from stagelens.pipeline.experiment.tuning_search import Search
 from stagelens.pipeline.experiment.tuning_space import Dimension
@@ -180,7 +181,7 @@ def _base(ranked: Sequence[Found], study: Study) -> list[dict[str, Any]]:
         if label not in taken and one.search.arm.start.label not in tuned:
             tuned[one.search.arm.start.label] = one.table
             taken.add(label)
-    kept = [tuned.pop(load(table).label, dict(table)) for table in study.recall.base]
+    kept = [tuned.pop(load(served(table)).label, dict(table)) for table in study.recall.base]
     return [*kept, *tuned.values()]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stagelens.pipeline.errors import ConfigError, nearest
+from stagelens.pipeline.experiment.serving import SEARCH, served
 from stagelens.pipeline.experiment.toml import recipe_table
 from stagelens.pipeline.recipe import Recipe, fields_of, load, lookup, name_of, recipes_of
 from stagelens.pipeline.space import Choice, Real, Whole
@@ -17,8 +18,6 @@ Value = str | float | bool | None
 Dimension = Real | Whole | Choice
 EDGE = 0.01
 """Share of a range, on its own scale, that counts as its edge."""
-SEARCH = "recall.Dense"
-"""The channel that serves vectors."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,8 @@ def _searched(word: str | Mapping[str, Any], room: str, role: str) -> Searched:
     table = _table(word, room)
     made = load(table, where=str(table.get("use")))
     name = made.label if isinstance(word, Mapping) or word.lstrip().startswith("{") else type(made).__name__
-    if made.role == "vectors" and role == "channel":
-        table = {"use": SEARCH, "vectors": table}
+    if role == "channel":
+        table = served(table)
         made = load(table, where=SEARCH)
     if made.role != role:
         raise ConfigError(f"{name} is a {made.role or 'recipe'}, expected a {role} with a search space")

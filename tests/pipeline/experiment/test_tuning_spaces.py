@@ -154,7 +154,7 @@ def test_the_best_takes_its_namesakes_place_and_the_rest_joins(tmp_path: Path) -
     other = found(one({"use": "recall.ItemKNN", "similarity": "dot"}), [0.1, 0.2], {"neighbours": 11})
     svd = found(one("PureSVD"), [0.1, 0.4, 0.4], {"vectors.factors": 17})
     lost = found(one(SPOILED), [None, None], {})
-    text = best_toml([knn, other, svd, lost], Study(), "shop", "0123456789")
+    text = best_toml([knn, other, svd, lost], Study(), "shop", "0" * 64, "0123456789")
     (tmp_path / "best.toml").write_text(text)
     base = Study.load(str(tmp_path / "best.toml")).recall.base
     assert base == (
