@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from stagelens.recall.interaction.pairwise import Steps
 
-SPREAD = 0.1
-"""Standard deviation of the factors before the first step."""
-
 
 @recipe
 class MFBPR(Recipe):
@@ -119,8 +116,8 @@ class MFBPR(Recipe):
 
 
 def _start(rng: np.random.Generator, rows: int, factors: int) -> Float32:
-    """Return float32 [rows, D + 1]."""
-    return SPREAD * rng.standard_normal((rows, factors + 1), dtype=np.float32)
+    """Return float32 [rows, D + 1], between -1 and 1 over 2 D, as implicit and cornac start."""
+    return (rng.random((rows, factors + 1), dtype=np.float32) - np.float32(0.5)) / np.float32(factors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
