@@ -35,7 +35,7 @@ class ItemKNN(Recipe):
     References:
         Deshpande & Karypis 2004, doi:10.1145/963770.963776 (the model keeps k neighbours of every item a user
         has; rows are normalised on request); similarities, weights and shrinkage as in Ferrari Dacrema et al.
-        2021, doi:10.1145/3434185 (there with ``weighed = "everything"``).
+        2021, doi:10.1145/3434185 (there with ``weighed = "everything"``, and k neighbours of every candidate).
     """
 
     role: ClassVar[Role] = "channel"
