@@ -90,8 +90,8 @@ def divisor(
 
     With a and b their squared norms and t their product: cosine t / (sqrt(a b) + shrink); asymmetric
     t / (a^alpha b^(1 - alpha) + shrink); tversky t / (t + alpha (a - t) + beta (b - t) + shrink), of which jaccard
-    is alpha = beta = 1 and dice alpha = beta = 1/2; dot is t alone, without shrink. Of weighted columns t can exceed a or
-    b; what is left of them then counts as 0.
+    is alpha = beta = 1 and dice alpha = beta = 1/2; dot is t alone, without shrink. Of weighted columns t can
+    exceed a or b; what is left of them then counts as 0.
 
     Args:
         similarity: Which.

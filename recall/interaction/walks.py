@@ -30,7 +30,8 @@ class P3alpha(Recipe):
     """Walk from the user's items to a user of theirs and on to an item; a candidate's score is how likely it is met.
 
     Transition probabilities (1 over the degree) are raised to the power ``alpha``. The walk from every item is cut
-    to its likeliest items, as in Ferrari Dacrema et al. 2021, doi:10.1145/3434185 (there what reaches a candidate, too).
+    to its likeliest items, as in Ferrari Dacrema et al. 2021, doi:10.1145/3434185 (there every
+    candidate's are cut as well).
 
     References:
         Cooper, Lee, Radzik & Siantos 2014, doi:10.1145/2567948.2579244.
