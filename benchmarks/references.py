@@ -19,12 +19,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from stagelens.pipeline.cli.progress import Lines
+from stagelens.pipeline.data.splits import KINDS
+from stagelens.pipeline.errors import ConfigError, DataError, MissingExtra
 from stagelens.pipeline.experiment.options import Study
 from stagelens.pipeline.experiment.references_ranks import PUBLISHED, Standing, agreement, standings
 from stagelens.pipeline.experiment.runner import simulate
@@ -33,16 +36,30 @@ from stagelens.pipeline.recipe import lookup
 Cells = list[dict[str, float | None]]
 
 
-def run(words: str, settings: int, out: Path) -> Path:
+def is_run(source: str) -> bool:
+    """Say whether this is a run folder or its summary."""
+    return (Path(source) / "summary.json").exists() or Path(source).is_file()
+
+
+def parts_of(source: str) -> tuple[str, str]:
+    """Return the folder and the split of ``DATA`` or ``DATA@SPLIT``."""
+    data, _, split = source.rpartition("@")
+    return (data, split) if split in KINDS else (source, "auto")
+
+
+def run(source: str, settings: int, out: Path) -> Path:
     """Return the run folder of ``DATA`` or ``DATA@SPLIT``, made with one seed; a run folder stands for itself."""
-    if (Path(words) / "summary.json").exists() or Path(words).is_file():
-        return Path(words)
-    data, _, split = words.partition("@")
-    options = {"data.path": data, "protocol.name": "full", "seeds": [0]}
+    if is_run(source):
+        return Path(source)
+    data, split = parts_of(source)
+    options = {"data.path": data, "data.split": split, "protocol.name": "full", "seeds": [0]}
     options |= {"references.settings": settings, "references.tuned": {}}
-    study = Study.load("references", options | ({"data.split": split} if split else {}))
-    folder = out / "-".join(filter(None, (Path(data).name, split)))
-    return simulate(study, out=folder, progress=Lines(), store=out / ".store").folder
+    folder = out / f"{Path(data).name}-{split}-{settings}"
+    try:
+        study = Study.load("references", options)
+        return simulate(study, out=folder, progress=Lines(), store=out / ".store").folder
+    except (ConfigError, DataError, MissingExtra) as fault:
+        sys.exit(str(fault))
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -90,11 +107,13 @@ def table(found: dict[str, list[Standing]], whole: list[Standing]) -> list[list[
 def chosen_values(summary: dict[str, Any]) -> str:
     """Return the split and the chosen value of every field that is searched, as a table of ``references.tuned``."""
     dataset = summary["dataset"]
-    lines = [f"[references.tuned.{dataset['name']}]", f'split = "{dataset["hashes"]["split"]}"']
+    name = str(dataset["name"])
+    key = name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name)
+    lines = [f"[references.tuned.{key}]", f'split = "{dataset["hashes"]["split"]}"']
     for row in summary["references"]["systems"]:
         made = row["recipe"].get("vectors", row["recipe"])
         fields = [f"{key} = {json.dumps(made[key])}" for key in lookup(made["use"]).space]
-        if fields:
+        if fields and row["settings"] > 1:
             lines.append(f"{row['system']} = {{ {', '.join(fields)} }}")
     return "\n".join(lines)
 
@@ -125,14 +144,18 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--toml", action="store_true", help="the chosen values, nothing else")
     asked = parser.parse_args(words)
+    made = [Path(parts_of(source)[0]).name for source in asked.sources if not is_run(source)]
+    if doubled := sorted({name for name in made if made.count(name) > 1}):
+        sys.exit(f"{', '.join(doubled)}: given twice; one run a data set")
     runs = [run(source, asked.settings, asked.out) for source in asked.sources]
     if asked.toml:
         found = [read(folder) for folder in runs]
         for summary in found:
-            if summary["warnings"]:  # chosen on test, say: such values are not handed on
-                sys.exit(
-                    f"{summary['dataset']['name']}: nothing is printed of this run. {summary['warnings'][0]}"
-                )
+            name, why = summary["dataset"]["name"], summary["warnings"]
+            if why:  # chosen on test, say: such values are not handed on
+                sys.exit(f"{name}: nothing is printed of this run. {why[0]}")
+            if any(row["tuned"] for row in summary["references"]["systems"]):
+                sys.exit(f"{name}: nothing is printed of a run that began with values of references.tuned")
         print("\n\n".join(map(chosen_values, found)))
         return
     kinds = [kind for kind in asked.kinds.split(",") if kind]

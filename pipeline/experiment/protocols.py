@@ -24,6 +24,8 @@ Protocol = Literal["default", "full", "published", "loo99"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 ONE_STAGE = ("full", "published")
 """Protocols under which references are also one-stage rankers unless a stage is named."""
+OF_REFERENCES = ("full", "loo99")
+"""Protocols that no other kind of study has."""
 LONGER = "train+valid"
 _DEFAULT = {"fit_on": "train", "input": "train", "mask": LONGER, "select_on": "valid"}
 FIELDS: dict[str, dict[str, str]] = {
@@ -72,7 +74,7 @@ def check(study: Study) -> None:
             chosen on test.
     """
     name, references = study.protocol.name, study.kind == "references"
-    if name in ("full", "loo99") and not references:
+    if name in OF_REFERENCES and not references:
         what = (
             "ranks the whole catalogue in one stage" if name == "full" else "asks one channel for its scores"
         )

@@ -50,9 +50,10 @@ class ReferenceOptions(Options):
     @pydantic.model_validator(mode="after")
     def _names_are_known(self) -> ReferenceOptions:
         names = [str(table.get("name", "")) for table in self.systems]
-        if not all(names):
+        if not all(names) or not all(table.get("use") for table in self.systems):
             raise ValueError(
-                'references.systems: every table needs a name, like {name = "Item-KNN", use = "recall.ItemKNN"}'
+                "references.systems: every table needs a name and a recipe, like "
+                '{name = "Item-KNN", use = "recall.ItemKNN"}'
             )
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
@@ -85,10 +86,11 @@ def _check_tuned(
 ) -> None:
     for name, value in found.items():
         if name == SPLIT:
+            quoted = "" if isinstance(value, str) else " Write it in quotes."
             if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{8,64}", value)):
                 raise ValueError(
                     f"{where}.{SPLIT} = {value!r}: not the fingerprint of a split, 8 to 64 of the digits 0-9a-f. "
-                    "summary.json of a run has it, dataset.hashes.split"
+                    f"summary.json of a run has it, dataset.hashes.split.{quoted}"
                 )
         elif name not in known:
             raise ValueError(nearest(f"system of {where}", name, known))

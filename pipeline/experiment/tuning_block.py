@@ -8,6 +8,7 @@ from typing import Any
 
 from stagelens.pipeline.experiment.option_table import Options
 from stagelens.pipeline.experiment.options import DataOptions, ProtocolOptions, Study
+from stagelens.pipeline.experiment.protocols import OF_REFERENCES
 from stagelens.pipeline.experiment.references import named_references, split_of_values
 from stagelens.pipeline.experiment.references_options import SPLIT
 from stagelens.pipeline.experiment.serving import served
@@ -135,18 +136,20 @@ def best_toml(found: Sequence[Found], study: Study, dataset: str, split: str, ke
         body = _references(ranked, study, dataset, {**kept, SPLIT: split})
     else:
         body = {"recall": {"base": _base(ranked, study)}}
-    return "\n".join([*lines, to_toml({**body, **searched_under(study)}).lstrip("\n")])
+    under = searched_under(study, for_references="references" in body)
+    return "\n".join([*lines, to_toml({**body, **under}).lstrip("\n")])
 
 
-def searched_under(study: Study) -> dict[str, dict[str, Any]]:
+def searched_under(study: Study, *, for_references: bool = True) -> dict[str, dict[str, Any]]:
     """Return what a study must share with the search so that its test is none of the windows searched on.
 
     The options of ``data`` and ``protocol`` that are not as they are without being asked for; the folder stays open.
+    A study of another kind goes by the fields of a protocol that only references have, not by its name.
     """
     name = study.protocol.name
     data = _set(study.data, DataOptions(path=study.data.path))
     protocol = _set(study.protocol, ProtocolOptions(name=name))
-    if name != ProtocolOptions().name:
+    if name != ProtocolOptions().name and (for_references or name not in OF_REFERENCES):
         protocol = {"name": name, **protocol}
     return {key: table for key, table in (("data", data), ("protocol", protocol)) if table}
 
